@@ -1,0 +1,1 @@
+"""Solidity sources, committed artifacts, typed bindings and the chain client."""

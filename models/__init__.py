@@ -1,0 +1,1 @@
+"""Networks, training, quantisation and the pictures they read."""

@@ -1,0 +1,1 @@
+"""Pure decisions and maths: no asyncio, socket, clock, disk, chain or global randomness."""
