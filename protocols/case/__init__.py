@@ -1,0 +1,1 @@
+"""Case life: what each role decides, as pure functions of what it has seen."""
