@@ -1,4 +1,4 @@
-"""The nodes of a topology: their fields, the shape each makes, their bytes. `topology.py` says what they compute."""
+"""The nodes of a topology: fields, shapes, bytes. `topology.py` says what they compute."""
 
 from __future__ import annotations
 
@@ -59,7 +59,10 @@ class Affine:
 
 @dataclass(frozen=True, slots=True)
 class Relu:
-    """clip(round(accumulator / 2^(K - bits)), 0, cap); bits = 0 takes the topology's `table_bits`; 1 <= cap < 2^(bits - 1)."""
+    """clip(round(accumulator / 2^(K - bits)), 0, cap), 1 <= cap < 2^(bits - 1).
+
+    bits = 0 takes the topology's `table_bits`.
+    """
 
     source: int
     cap: int
@@ -128,7 +131,7 @@ def _read_fields(r: Reader, code: int) -> Node | Term:
     if code not in BY_CODE:
         raise refuse(f"it has a layer of the unknown kind {code}")
     kind, fields = BY_CODE[code]
-    return kind(*(r.u32() for _ in fields))  # type: ignore[call-arg,arg-type]
+    return kind(*(r.u32() for _ in fields))  # type: ignore[arg-type]
 
 
 def read_node(r: Reader) -> Node:
@@ -160,11 +163,7 @@ def _term_shape(term: Term, shapes: Sequence[Shape]) -> Shape:
         if (h, w) != (1, 1):
             raise refuse("a Dense term needs a flat wire; put a Flatten before it")
         return term.out, 1, 1
-    if (
-        not 1 <= term.kernel <= 31
-        or not 1 <= term.stride <= term.kernel
-        or not 0 <= term.padding < term.kernel
-    ):
+    if not 1 <= term.kernel <= 31 or not 1 <= term.stride <= 31 or not 0 <= term.padding < term.kernel:
         raise refuse("a Conv has a kernel, stride or padding out of range")
     ho = (h + 2 * term.padding - term.kernel) // term.stride + 1
     wo = (w + 2 * term.padding - term.kernel) // term.stride + 1
@@ -204,7 +203,7 @@ def cap_of(source: int, nodes: Sequence[Node]) -> int:
 
 
 def shape_of(node: Node, shapes: Sequence[Shape], nodes: Sequence[Node], k: int, b: int) -> Shape:
-    """The shape of the wire that `node` makes from the wires before it; raises `ProtocolError` where it cannot."""
+    """The shape of the wire that `node` makes of the wires before it; `ProtocolError` where it cannot."""
     if isinstance(node, Affine):
         made = {_term_shape(t, shapes) for t in node.terms}
         if not 1 <= len(node.terms) <= MAX_TERMS or len(made) != 1:
@@ -220,10 +219,10 @@ def shape_of(node: Node, shapes: Sequence[Shape], nodes: Sequence[Node], k: int,
     if h < 2 or w < 2:
         raise refuse("a 2x2 pooling needs two rows and two columns")
     if isinstance(node, MaxPool) and pool_bits(cap_of(node.source, nodes)) > min(12, k):
-        raise refuse("a MaxPool reads activations of more than 10 bits")
+        raise refuse("a MaxPool reads activations too large for a table")
     return c, h // 2, w // 2
 
 
 def pool_bits(cap: int) -> int:
-    """Table bits that the difference of two activations in 0..cap needs: a difference d has cap - 2^(b-1) <= d <= cap."""
+    """Table bits b for the difference of two activations in 0..cap: cap - 2^(b-1) <= -cap."""
     return max(4, (2 * cap - 1).bit_length() + 1)

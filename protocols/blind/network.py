@@ -16,16 +16,18 @@
     )
     network = Network(
         topology,
-        weights=((w1,), (w2,), (w3,)),   # one tuple an Affine, one integer array a term: Conv (out, in, k, k),
-        biases=(b1, b2, b3),             # Dense (out, in), Scale (channels,); biases (out,)
+        weights=((w1,), (w2,), (w3,)),   # one tuple an Affine, one integer array a term:
+                                         # Conv (out, in, k, k), Dense (out, in), Scale (channels,)
+        biases=(b1, b2, b3),             # (out,)
         salt=secrets.token_bytes(32),    # hides the weights behind `network_hash`; kept with them
     )
     network.network_hash()               # 32 bytes, public, on chain
     Network.decode(network.encode()) == network
 
-A skip connection around two convolutions: `Affine((Conv(source=5, out=16, kernel=3, padding=1), Scale(source=3)))`.
-With one unit of the accumulator worth `a` and one unit of the input wire worth `s`, weight = round(w * s / a) and
-bias = round(b / a); the activation after `Relu` has units of a * 2^(K - bits).
+A skip connection around two convolutions:
+`Affine((Conv(source=5, out=16, kernel=3, padding=1), Scale(source=3)))`.
+With one unit of the accumulator worth `a` and one unit of the input wire worth `s`, weight = round(w * s / a)
+and bias = round(b / a); the activation after `Relu` has units of a * 2^(K - bits).
 """
 
 from __future__ import annotations
@@ -93,8 +95,8 @@ def bias_shapes(topology: Topology) -> tuple[tuple[int], ...]:
 class Network(Secret):
     """Topology and integer weights; immutable, secret to the model's owner.
 
-    Weights and biases are integers in -2^(K-1)..2^(K-1)-1. When the topology says 'proved', the worst case over every
-    image is computed here and a network that could wrap is refused (`ProtocolError`).
+    Weights and biases are integers in -2^(K-1)..2^(K-1)-1. When the topology says 'proved', the worst case over
+    every image is computed here and a network that could wrap is refused (`ProtocolError`).
     """
 
     __slots__ = ("_biases", "_salt", "_topology", "_weights")
@@ -179,7 +181,7 @@ class Network(Secret):
         return cls(topology, weights, biases, salt)
 
     def network_hash(self) -> bytes:
-        """32 public bytes that name this network; the salt inside keeps the weights from being guessed from it."""
+        """32 public bytes that name this network; the salt inside keeps weights from being guessed."""
         return hashlib.blake2b(self.encode(), digest_size=32, person=b"crypdoc/network").digest()
 
 

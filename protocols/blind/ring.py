@@ -1,7 +1,7 @@
 """Integers mod 2^K in numpy: exact linear layers by float64 BLAS, and their bytes.
 
-A ring element is held in int64 as 0..2^K-1. A product of signed operands |a| <= 2^(i-1), |b| <= 2^(j-1) summed n times
-is exact in float64 while i - 1 + j - 1 + log2(n) <= 53; where it is not, one operand is split into limbs.
+A ring element is held in int64 as 0..2^K-1. A product of signed operands |a| <= 2^i, |b| <= 2^j summed n times
+is exact in float64 while i + j + log2(n) <= 53; where it is not, one operand is split into limbs.
 """
 
 from __future__ import annotations
@@ -39,9 +39,7 @@ def matmul(a: IntArray, b: IntArray, bits: int) -> IntArray:
     a, b = signed(a, bits), signed(b, bits)
     room = EXACT_BITS - _width(b) - max(1, a.shape[1] - 1).bit_length()
     if room < 2:
-        raise ProtocolError(
-            "a layer is too wide for exact arithmetic", "use a smaller ring or a narrower layer"
-        )
+        raise ProtocolError("a layer is too wide for exact arithmetic", "use a smaller ring")
     right = b.astype(np.float64)
     if _width(a) <= room:
         return mod((a.astype(np.float64) @ right).astype(np.int64), bits)

@@ -1,13 +1,13 @@
 """The public shape of a network: what patient, model and dealer all know. No weights here.
 
-A topology is a list of nodes in order. Wire 0 is the image; node i makes wire i + 1; a node reads earlier wires only.
-All wires are integers mod 2^K (`ring_bits` = K) of shape (channels, height, width); `Flatten` gives (n, 1, 1).
+A topology is a list of nodes in order. Wire 0 is the image; node i makes wire i + 1 and reads earlier wires
+only. All wires are integers mod 2^K (`ring_bits` = K) of shape (channels, height, width).
 
 | node | wire it makes |
 |---|---|
-| `Affine(terms)` | accumulator: sum of its terms + bias. Terms: `Conv`, `Dense`, `Scale` (a secret multiplier a channel: skip connections) |
-| `Relu(source, cap, bits)` | clip(round(accumulator / 2^S), 0, cap), S = K - bits, bits = `table_bits` unless given |
-| `SumPool(source)` | sums of 2x2 blocks: four times average pooling; the quantiser folds the 4 into the next weights |
+| `Affine(terms)` | accumulator: sum of terms + bias. Terms: `Conv`, `Dense`, `Scale` (skips, a factor a channel) |
+| `Relu(source, cap, bits)` | clip(round(accumulator / 2^S), 0, cap), S = K - bits, bits = `table_bits` if 0 |
+| `SumPool(source)` | sums of 2x2 blocks: four times average pooling; the next weights take up the 4 |
 | `GlobalSum(source)` | sum over height and width, shape (C, 1, 1) |
 | `MaxPool(source)` | maximum of 2x2 blocks of an activation (a `Relu` or another `MaxPool`) |
 | `Flatten(source)` | the same numbers in C order, shape (C*H*W, 1, 1) |
@@ -75,17 +75,18 @@ LOGIT_BITS = 16
 class Topology:
     """Everything public about a network. Validated when made; raises `ProtocolError`.
 
-    input_shape: (channels, height, width). input_low, input_high: the image is clipped to this range, within int8.
+    input_shape: (channels, height, width). input_low, input_high: the image is clipped to this, within int8.
     input_scale: the real (float) value of one input unit, for display and for the quantiser's own use.
     ring_bits: K, 8..24. table_bits: B, 4..12: what a `Relu` looks at, unless it says otherwise; B < K.
     logit_scale: the real value of one unit of an *opened* logit. An opened logit is
         floor((accumulator + u) / 2^logit_shift), u in 1..2^logit_shift, with logit_shift = max(0, K - 16);
         for K <= 16 it is the accumulator itself.
-    thresholds: three increasing positive integers in units of an opened logit (below 2^15): bucket = how many of
-        them |logit| (one logit) or |logit 0 - logit 1| (two) reaches. Empty: no bucket (the only choice beyond two).
+    thresholds: three increasing positive integers in units of an opened logit (below 2^15): bucket = how many
+        of them |logit| (one logit) or |logit 0 - logit 1| (two) reaches. Empty: no bucket (the only choice
+        beyond two logits).
     overflow: 'proved': no image whatever can make an accumulator wrap (checked when the `Network` is made);
         'calibrated': headroom only, and the patient learns how many activations were cut at their cap.
-    saturation_limit: for 'calibrated': more cut activations than this mean that the result is not to be trusted.
+    saturation_limit: for 'calibrated': with more activations cut than this the result is not to be trusted.
     """
 
     input_shape: Shape
@@ -188,7 +189,7 @@ class Topology:
 
     @classmethod
     def decode(cls, data: bytes) -> Topology:
-        """The inverse of `encode`; raises `ProtocolError` on anything but canonical bytes of a valid topology."""
+        """The inverse of `encode`; `ProtocolError` on anything but canonical bytes of a valid topology."""
         if len(data) > MAX_TOPOLOGY_BYTES:
             raise refuse("its bytes are too many")
         r = Reader(data, "topology")
