@@ -1,7 +1,8 @@
 """What the chain shows of a case: the value that every pure reducer decides on.
 
-A view is read at one block, so its parts belong together. Money is wei, times are chain seconds, addresses are
-checksummed hex strings, hashes and keys are 32 raw bytes. Nothing here is secret: codes are permuted per case.
+A view is read at one block, so its parts belong together. Money is wei, times are chain seconds, addresses
+are checksummed hex strings, hashes and keys are 32 raw bytes. Nothing here is secret: codes are permuted per
+case.
 """
 
 from __future__ import annotations
@@ -68,8 +69,8 @@ class Seat:
 class CaseView:
     """All that is public of one case, as of `block`, whose timestamp is `now`.
 
-    `deadline` ends the running phase. `code` and `agreeing` are the result and mean something only when SETTLED.
-    `seats` holds every seat ever drawn, in the order drawn, all rounds together.
+    `deadline` ends the running phase. `code` and `agreeing` are the result and mean something only when
+    SETTLED. `seats` holds every seat ever drawn, in the order drawn, all rounds together.
     """
 
     case_id: int

@@ -1,0 +1,1 @@
+"""The way to an EVM chain: client, embedded chain, deployment, address book."""
