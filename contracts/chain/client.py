@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Any
@@ -21,7 +20,7 @@ from typing import Any
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
-from contracts.abi import artifact, explain_revert
+from contracts.abi import artifact
 from contracts.chain.address_book import AddressBook
 from contracts.chain.errors import Dropped, NoContract, OutOfGas, Refused, Reverted, RpcError, WrongChain
 from contracts.chain.explain import explain_refusal
@@ -156,11 +155,9 @@ class ChainClient:
         account = to_checksum_address(account)
         tried = {"from": account, "data": _hex(data), "value": hex(value)} | ({"to": to} if to else {})
         gas = int(await self._ask("eth_estimateGas", tried), 16)
-        unpriced = UnsignedTx(
-            account, to, data, value, 0, int(gas * GAS_MARGIN) if data else gas, self.chain_id
-        )
-        fees = await self._fees()
-        return replace(unpriced, nonce=await self._next_nonce(account), **fees)
+        gas = int(gas * GAS_MARGIN) if data else gas
+        unnumbered = await self._price(UnsignedTx(account, to, data, value, 0, gas, self.chain_id))
+        return replace(unnumbered, nonce=await self._next_nonce(account))
 
     def release(self, tx: UnsignedTx) -> None:
         """Give a nonce back: the transaction was not signed and never will be."""
@@ -243,18 +240,18 @@ class ChainClient:
             taken.add(nonce)
             return nonce
 
-    async def _fees(self) -> dict[str, int]:
-        """EIP-1559 fees where blocks have a base fee, a gas price elsewhere."""
+    async def _price(self, tx: UnsignedTx) -> UnsignedTx:
+        """With EIP-1559 fees where blocks have a base fee, with a gas price elsewhere."""
         block = await self._ask("eth_getBlockByNumber", "latest", False)
         if block.get("baseFeePerGas") is None:
             price = int(await self._ask("eth_gasPrice"), 16)
-            return {"gas_price": price + price // 10}
+            return replace(tx, gas_price=price + price // 10)
         try:
             tip = int(await self.rpc.request("eth_maxPriorityFeePerGas"), 16)
         except RpcError:
             tip = GWEI
         base = int(block["baseFeePerGas"], 16)
-        return {"max_fee_per_gas": 2 * base + tip, "max_priority_fee_per_gas": tip}
+        return replace(tx, max_fee_per_gas=2 * base + tip, max_priority_fee_per_gas=tip)
 
     async def _raise_failure(self, receipt: Receipt) -> None:
         """Find out why a mined transaction failed, by trying it again where it stood."""

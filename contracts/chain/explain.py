@@ -43,7 +43,9 @@ _GAS = (
 
 def explain_refusal(error: RpcError) -> ChainError:
     """The `ChainError` that a node's refusal stands for."""
-    words = error.message.lower()
+    words, data = error.message.lower(), error.revert_data()
+    if data:
+        return Reverted(*explain_revert(data))
     if any(hint in words for hint in _FUNDS):
         return InsufficientFunds("the account cannot pay for the transaction", "fund the account")
     if any(hint in words for hint in _NONCE):
@@ -55,7 +57,7 @@ def explain_refusal(error: RpcError) -> ChainError:
         return OutOfGas(
             f"the transaction does not get enough gas ({error.message[:80]})", "prepare the call again"
         )
-    if (data := error.revert_data()) is not None:
+    if data is not None:
         return Reverted(*explain_revert(data))
     return Refused(
         f"the chain refused a request: {error.message[:160]}", "check that it is a chain CrypDoc works on"
