@@ -36,13 +36,14 @@ class Phase(IntEnum):
 class SeatStatus(IntEnum):
     """What the doctor on a seat has done; the order and numbers are the contract's."""
 
-    INVITED = 0
-    ACCEPTED = 1
-    COMMITTED = 2
-    REVEALED = 3
-    DECLINED = 4
-    REPLACED = 5
-    NO_SHOW = 6
+    NONE = 0
+    INVITED = 1
+    ACCEPTED = 2
+    COMMITTED = 3
+    REVEALED = 4
+    DECLINED = 5
+    REPLACED = 6
+    NO_SHOW = 7
 
     @property
     def lost(self) -> bool:
@@ -52,7 +53,11 @@ class SeatStatus(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Seat:
-    """One seat of a panel. `code` and `confidence` mean something only when `status` is REVEALED."""
+    """One seat of a panel. `code` and `confidence` (percent) mean something only when `status` is REVEALED.
+
+    `paid_wei` is what the seat earned, its deposit not counted. `band` is that of the draw; a `newcomer`
+    was drawn as one.
+    """
 
     doctor: str
     round: int
@@ -63,14 +68,19 @@ class Seat:
     paid_wei: int = 0
     reputation_before: int = 0
     reputation_after: int = 0
+    band: int = 0
+    newcomer: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class CaseView:
     """All that is public of one case, as of `block`, whose timestamp is `now`.
 
-    `deadline` ends the running phase. `code` and `agreeing` are the result and mean something only when
-    SETTLED. `seats` holds every seat ever drawn, in the order drawn, all rounds together.
+    `deadline` ends the running phase; it is 0 while DRAWING, which waits for the block after `seed_block`,
+    and when the case is over. `code` and `agreeing` are the result and mean something only when SETTLED.
+    `seats` holds every seat ever drawn, in the order drawn, all rounds together. `bounty_wei` was escrowed
+    at opening, `escrow_wei` of it is still held. `wanted`, `seated`, `committed` and `revealed` count seats
+    of this round.
     """
 
     case_id: int
@@ -91,6 +101,16 @@ class CaseView:
     seats: tuple[Seat, ...]
     block: int
     now: int
+    attempt: int = 1
+    wanted: int = 0
+    seated: int = 0
+    committed: int = 0
+    revealed: int = 0
+    band: int = 0
+    escrow_wei: int = 0
+    consent_hash: bytes = ZERO_HASH
+    sealing_key: bytes = ZERO_HASH
+    contact: bytes = ZERO_HASH
 
     def round_seats(self, round_: int | None = None) -> tuple[tuple[int, Seat], ...]:
         """The seats of one round (the running one when not given) with their index among all seats."""
@@ -104,5 +124,7 @@ class CaseView:
 
     @property
     def late(self) -> bool:
-        """True when the running phase is past its deadline, so that `advance` has something to do."""
-        return not self.phase.over and self.phase is not Phase.NONE and self.now > self.deadline
+        """True when time alone gives `advance` something to do: a draw is ripe, or a deadline is over."""
+        if self.phase is Phase.DRAWING:
+            return self.block > self.seed_block
+        return self.phase in (Phase.SEATING, Phase.COMMIT, Phase.REVEAL) and self.now > self.deadline
