@@ -40,6 +40,10 @@ if TYPE_CHECKING:
     from protocols.blind.network import Network
 
 Interval = tuple[IntArray, IntArray]  # lowest and highest value a channel
+FAR = float(1 << 52)
+NEAR = (
+    1 << 24
+)  # beyond every safe range: a wire past it is unsafe already and is cut here, so nothing overflows
 
 
 @dataclass(frozen=True)
@@ -88,20 +92,31 @@ def logit_range(topology: Topology) -> tuple[int, int]:
     return -half << shift, ((half - 1) << shift) - 1 if shift else half - 1
 
 
+def _reach(weights: IntArray, source: Interval) -> Interval:
+    """Interval of weights @ x, weights (out, in), x within `source`: float64 BLAS, exact below 2^52.
+
+    Where the sum of magnitudes reaches 2^52 the answer is plus or minus 2^52: far outside every safe range.
+    """
+    w, (low, high) = weights.astype(np.float64), source
+    plus, minus = np.maximum(w, 0), np.minimum(w, 0)
+    huge = np.abs(w) @ np.maximum(np.abs(low), np.abs(high)).astype(np.float64) >= FAR
+    bottom = np.where(huge, -FAR, plus @ low + minus @ high)
+    top = np.where(huge, FAR, plus @ high + minus @ low)
+    return bottom.astype(np.int64), top.astype(np.int64)
+
+
 def term_interval(term: Term, weights: IntArray, source: Interval) -> Interval:
     """Interval of one term by output channel, from the interval of its source by input channel."""
     low, high = source
-    if isinstance(term, Conv) and term.padding:
-        low, high = np.minimum(low, 0), np.maximum(high, 0)
     if isinstance(term, Conv):
-        w = weights.reshape(*weights.shape[:2], -1)
-        plus, minus = np.maximum(w, 0).sum(2), np.minimum(w, 0).sum(2)
-        return plus @ low + minus @ high, plus @ high + minus @ low
+        if term.padding:
+            low, high = np.minimum(low, 0), np.maximum(high, 0)
+        taps = term.kernel * term.kernel
+        return _reach(weights.reshape(term.out, -1), (np.repeat(low, taps), np.repeat(high, taps)))
     if isinstance(term, Dense):
-        plus, minus = np.maximum(weights, 0), np.minimum(weights, 0)
-        return plus @ low + minus @ high, plus @ high + minus @ low
-    ends = weights * low, weights * high
-    return np.minimum(*ends), np.maximum(*ends)
+        return _reach(weights, source)
+    one, two = weights * low, weights * high
+    return np.minimum(one, two), np.maximum(one, two)
 
 
 def _relu_interval(topology: Topology, node: Relu, source: Interval) -> Interval:
@@ -146,7 +161,7 @@ def worst_case(network: Network) -> WorstCase:
         else:
             made = _local_interval(topology, node, node.source, wires[node.source])
             note(i, made, (-half, half - 1))
-        wires.append(made)
+        wires.append((np.clip(made[0], -NEAR, NEAR), np.clip(made[1], -NEAR, NEAR)))
     note(len(topology.nodes) - 1, wires[-1], logit_range(topology))
     if len(topology.thresholds) and wires[-1][0].size == 2:
         low, high = wires[-1]

@@ -95,8 +95,8 @@ def bias_shapes(topology: Topology) -> tuple[tuple[int], ...]:
 class Network(Secret):
     """Topology and integer weights; immutable, secret to the model's owner.
 
-    Weights and biases are integers in -2^(K-1)..2^(K-1)-1. When the topology says 'proved', the worst case over
-    every image is computed here and a network that could wrap is refused (`ProtocolError`).
+    Weights and biases are integers in -2^(K-1)..2^(K-1)-1. When the topology says 'proved', the worst case
+    over every image is computed here and a network that could wrap is refused (`ProtocolError`).
     """
 
     __slots__ = ("_biases", "_salt", "_topology", "_weights")

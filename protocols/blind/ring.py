@@ -1,7 +1,7 @@
 """Integers mod 2^K in numpy: exact linear layers by float64 BLAS, and their bytes.
 
-A ring element is held in int64 as 0..2^K-1. A product of signed operands |a| <= 2^i, |b| <= 2^j summed n times
-is exact in float64 while i + j + log2(n) <= 53; where it is not, one operand is split into limbs.
+A ring element is held in int64 as 0..2^K-1. A product of signed operands |a| <= 2^i, |b| <= 2^j summed n
+times is exact in float64 while i + j + log2(n) <= 53; where it is not, one operand is split into limbs.
 """
 
 from __future__ import annotations

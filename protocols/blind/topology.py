@@ -5,7 +5,7 @@ only. All wires are integers mod 2^K (`ring_bits` = K) of shape (channels, heigh
 
 | node | wire it makes |
 |---|---|
-| `Affine(terms)` | accumulator: sum of terms + bias. Terms: `Conv`, `Dense`, `Scale` (skips, a factor a channel) |
+| `Affine(terms)` | accumulator: sum of terms + bias. Terms: `Conv`, `Dense`, `Scale` (skips) |
 | `Relu(source, cap, bits)` | clip(round(accumulator / 2^S), 0, cap), S = K - bits, bits = `table_bits` if 0 |
 | `SumPool(source)` | sums of 2x2 blocks: four times average pooling; the next weights take up the 4 |
 | `GlobalSum(source)` | sum over height and width, shape (C, 1, 1) |
