@@ -271,7 +271,7 @@ class _Tail:
         if self._file is None and not self._reopen():
             return []
         events = self._read()
-        if self._file is not None and self._replaced() and self._reopen():
+        if self._replaced() and self._reopen():
             events += self._read()
         return events
 
@@ -307,7 +307,7 @@ class _Tail:
             while data := self._file.read(MAX_POLL):
                 events += self._split(data)
         except OSError:
-            self.close()
+            pass  # What came so far is good; the next poll tries the rest.
         return events
 
     def _split(self, data: bytes) -> list[ProgressEvent]:

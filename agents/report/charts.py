@@ -74,6 +74,6 @@ def reputation_bar(before: int | None, after: int | None) -> Html:
         h("rect", {"class": "fill", "width": low, "height": 8}),
         h("rect", {"class": "up" if new > old else "down", "x": low, "width": moved, "height": 8}),
     )
-    change = "" if before is None or after is None else f" ({after - before:+,})"
+    change = "" if before is None or after is None else f" ({after - before:+,})".replace("-", "−")
     text = f"{reputation(before)} → {reputation(after)}"
     return h("div", {"class": "repcell"}, h("span", {}, text, h("span", {"class": "quiet"}, change)), drawing)

@@ -30,7 +30,7 @@ STATUS = {
 
 def headline(result: CaseResult) -> str:
     if not result.settled:
-        return "No diagnosis: the panel reached no verdict"
+        return "No diagnosis"
     assert result.label is not None
     if result.label == INSUFFICIENT:
         return "Insufficient evidence"
@@ -41,8 +41,8 @@ def explanation(result: CaseResult) -> str:
     """What the headline means, in one or two sentences."""
     if not result.settled:
         return (
-            f"After {plural(result.rounds, 'round')} too few doctors agreed, "
-            "so the bounty went back to you and nothing was decided."
+            f"After {plural(result.rounds, 'round')} too few doctors agreed, so nothing was decided "
+            "and what was left of the bounty went back to you. The model's answer alone is no diagnosis."
         )
     if result.label == INSUFFICIENT:
         return "The panel agreed that this scan does not show enough to decide."

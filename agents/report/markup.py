@@ -6,7 +6,10 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from typing import TypeAlias
 
+from agents.progress import printable
+
 Child: TypeAlias = "Html | str | Iterable[Child] | None"
+MAX_TEXT = 10_000
 _VOID = frozenset({"meta", "img", "br", "hr", "col", "rect", "circle", "line", "path"})
 
 
@@ -39,8 +42,13 @@ def _text(child: Child) -> str:
     if isinstance(child, Html):
         return str(child)
     if isinstance(child, str):
-        return escape(child, quote=True)
+        return _clean(child)
     return str(join(child))
+
+
+def _clean(text: str) -> str:
+    """Escaped, bounded, and without control or direction-changing characters."""
+    return escape(printable(text, MAX_TEXT), quote=True)
 
 
 def _attribute(key: str, value: object) -> str:
@@ -48,5 +56,7 @@ def _attribute(key: str, value: object) -> str:
         return ""
     if value is True:
         return f" {key}"
+    if isinstance(value, Html):
+        return f' {key}="{value}"'
     text = f"{value:g}" if isinstance(value, float) else str(value)
-    return f' {key}="{escape(text, quote=True)}"'
+    return f' {key}="{_clean(text)}"'

@@ -44,7 +44,7 @@ def render_report(result: Mapping[str, object], scan_png: bytes) -> str:
             "the picture of the scan for the report is not a PNG", "make it with models.scans.to_png"
         )
     case = CaseResult.parse(result)
-    image = "data:image/png;base64," + base64.b64encode(scan_png).decode("ascii")
+    image = raw("data:image/png;base64," + base64.b64encode(scan_png).decode("ascii"))
     style = _STYLE.read_text(encoding="utf-8")
     body = join(
         [

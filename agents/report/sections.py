@@ -72,7 +72,7 @@ def notice_box(result: CaseResult) -> Html:
     return h("aside", {"class": "notice", "aria-label": "Notices"}, items)
 
 
-def overview(result: CaseResult, image: str) -> Html:
+def overview(result: CaseResult, image: Html) -> Html:
     """The scan on the left; how sure, the panel, the cost on the right."""
     label = f"The scan of this case{', synthetic' if result.synthetic else ''}"
     figure = h(

@@ -62,8 +62,9 @@ def phases_of(steps: Sequence[Step]) -> list[tuple[str, float, float]]:
         begin = first.get(phase)
         if begin is not None:
             order.append((phase, max([begin, *(t for _, t in order[-1:])])))
-    ends = [begin for _, begin in order[1:]] + [steps[-1].t]
-    return [(phase, begin, max(begin, end)) for (phase, begin), end in zip(order, ends, strict=True)]
+    begins = [begin for _, begin in order] + [steps[-1].t]
+    spans = zip(order, pairwise(begins), strict=True)
+    return [(phase, begin, max(begin, end)) for (phase, _), (begin, end) in spans]
 
 
 def _axis(span: float, height: float, x: Place) -> list[Child]:

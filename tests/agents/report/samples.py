@@ -158,8 +158,10 @@ def refunded() -> dict[str, Any]:
     first = [seat(0), seat(1, "no tumour"), seat(2, "insufficient evidence")]
     votes = ("tumour", "no tumour", "tumour", "no tumour", "insufficient evidence", None, "no tumour")
     second = [seat(i, vote, round=2, paid_wei=0) for i, vote in enumerate(votes)]
+    steps = [*_timeline()[:-3], {**_timeline()[-3], "step": "refunded", "text": "The case is refunded"}]
     return settled(
         outcome="refunded",
+        timeline=steps,
         case={"id": "0x" + "7a" * 32, "state": "Refunded", "rounds": 2, "specialty": "neuroradiology"},
         diagnosis={"label": None, "probability": 0.5402},
         confidence_bucket=0,
