@@ -33,6 +33,7 @@ from eth_utils.address import to_canonical_address
 from eth_utils.exceptions import ValidationError
 
 from contracts.chain.journal import Journal
+from contracts.chain.precompiles import FastState
 from protocols.errors import ChainError
 
 GAS_LIMIT = 30_000_000
@@ -97,7 +98,9 @@ class Mined:
 
 
 class _SameSecondVM(ShanghaiVM):
-    """Shanghai, where a block may bear its parent's timestamp."""
+    """Shanghai, where a block may bear its parent's timestamp, with faster precompiles."""
+
+    _state_class = FastState
 
     @classmethod
     def validate_header(cls, header: BlockHeaderAPI, parent_header: BlockHeaderAPI) -> None:

@@ -24,11 +24,11 @@ from eth_utils.crypto import keccak
 from protocols.crypto.bn254 import (
     G1,
     G2,
-    P,
-    R,
     Fp2,
+    P,
     PointG1,
     PointG2,
+    R,
     g1_add,
     g1_mul,
     g1_neg,
