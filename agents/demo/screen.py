@@ -132,8 +132,8 @@ class Screen:
         )
 
     def _strip(self, width: int) -> RenderableType:
-        """The phases, wrapped to the width: done, now, to come."""
-        line = Text()
+        """The phases, wrapped to the width between them: done, now, to come."""
+        lines = [Text(no_wrap=True, overflow="ellipsis")]
         for index, phase in enumerate(PHASES):
             done = index < self._now or (self._end is not None and index == self._now)
             if done:
@@ -144,10 +144,10 @@ class Screen:
                 mark, style = "○", "bright_black"
             length = self._phase_seconds(index)
             label = f"{mark} {phase}" + (f" {length}" if length else "")
-            line.append(label.replace(" ", "\N{NO-BREAK SPACE}"), style=style)
-            line.append("  ")
-        line.rstrip()
-        return line
+            if lines[-1].cell_len + 2 + len(label) > width and lines[-1].cell_len:
+                lines.append(Text(no_wrap=True, overflow="ellipsis"))
+            lines[-1].append("  " if lines[-1].cell_len else "").append(label, style=style)
+        return Group(*lines)
 
     def _phase_seconds(self, index: int) -> str:
         """How long a phase took (or has taken), until the next one that was seen began."""
@@ -191,15 +191,9 @@ def summary_lines(result: Mapping[str, object], report: Path | str | None = None
     lines.append(("Model", facts.certainty(case)))
     lines.append(("Panel", facts.agreement(case)))
     lines.append(("Cost", facts.cost(case)))
-    paid = [(facts.doctor_name(s), s.paid_wei) for s in case.panel if s.paid_wei]
-    if case.model.paid_wei:
-        paid.append((case.model.name or "model", case.model.paid_wei))
-    lines.append(("Paid", "; ".join(f"{who} {money(wei, case.currency)}" for who, wei in paid) or "nobody"))
-    moves = [
-        f"{facts.doctor_name(s)} {reputation(s.reputation_before)} → {reputation(s.reputation_after)}"
-        for s in case.panel
-        if s.reputation_before is not None or s.reputation_after is not None
-    ]
+    paid = [f"{who} {money(wei, case.currency)}" for who, wei in facts.payments(case)]
+    lines.append(("Paid", "; ".join(paid) or "nobody"))
+    moves = [f"{who} {reputation(old)} → {reputation(new)}" for who, old, new in facts.reputations(case)]
     if moves:
         lines.append(("Reputation", "; ".join(moves)))
     if case.certificate is not None:
@@ -224,8 +218,10 @@ def summary(result: Mapping[str, object], report: Path | str | None = None) -> R
     table.add_column(style="bold", no_wrap=True)
     table.add_column(ratio=1)
     for head, text in summary_lines(result, report):
-        style = {"Diagnosis": "bold green", "Note": "yellow"}.get(head, "")
-        table.add_row(Text(head), Text(text, style=style))
+        shown = Text(text, style="yellow" if head == "Note" else "")
+        if head == "Diagnosis":
+            shown.stylize("bold green", 0, text.index("."))
+        table.add_row(Text(head), shown)
     return Panel(table, title=Text(" Your case "), box=box.ROUNDED)
 
 

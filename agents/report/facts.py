@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from agents.report.result import BUCKETS, INSUFFICIENT, CaseResult, Seat
+from agents.report.result import BUCKETS, CaseResult, Seat
 from agents.report.words import money, percent, plural, short_id, words
+from protocols.specialty import INSUFFICIENT
 
 NOT_ADVICE = (
     "This is not medical advice. CrypDoc is research software; "
@@ -89,6 +90,26 @@ def cost(result: CaseResult) -> str:
         return f"{money(spent, result.currency)} (bounty)."
     named = ", ".join(f"{name.lower()} {money(value, result.currency)}" for name, value in parts)
     return f"{money(total, result.currency)} in all: {named}."
+
+
+def payments(result: CaseResult) -> list[tuple[str, int]]:
+    """Who was paid how much over all rounds, the model last; who got nothing is left out."""
+    paid: dict[str, int] = {}
+    names = {seat.doctor: doctor_name(seat) for seat in result.panel}
+    for seat in result.panel:
+        paid[seat.doctor] = paid.get(seat.doctor, 0) + seat.paid_wei
+    rows = [(names[doctor], wei) for doctor, wei in paid.items()]
+    rows.append((result.model.name or "model", result.model.paid_wei or 0))
+    return [(who, wei) for who, wei in rows if wei]
+
+
+def reputations(result: CaseResult) -> list[tuple[str, int | None, int | None]]:
+    """Each doctor's reputation before the first of its rounds and after the last."""
+    moves: dict[str, tuple[str, int | None, int | None]] = {}
+    for seat in result.panel:
+        before = moves[seat.doctor][1] if seat.doctor in moves else seat.reputation_before
+        moves[seat.doctor] = (doctor_name(seat), before, seat.reputation_after)
+    return [move for move in moves.values() if move[1:] != (None, None)]
 
 
 def doctor_name(seat: Seat) -> str:

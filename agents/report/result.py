@@ -15,7 +15,6 @@ from agents.progress import printable
 from protocols.errors import UserError
 
 BUCKETS = ("unsure", "fairly sure", "sure", "very sure")
-INSUFFICIENT = "insufficient evidence"
 REPUTATION_MAX = 10_000
 MAX_ROWS = 5_000
 _GONE = frozenset({"declined", "replaced"})
@@ -23,7 +22,7 @@ _GONE = frozenset({"declined", "replaced"})
 
 @dataclass(frozen=True, slots=True)
 class Seat:
-    """One seat of the panel. `verdict` is a plain label, `INSUFFICIENT`, or None when none was revealed."""
+    """One seat. `verdict` is a plain label, `protocols.specialty.INSUFFICIENT`, or None when none was revealed."""
 
     doctor: str
     name: str

@@ -8,7 +8,7 @@ import re
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
-from samples import START, no_show, refunded, settled
+from samples import START, disagree, no_show, refunded, settled
 
 from agents.demo.screen import Screen, show_summary, summary, summary_text
 from agents.progress import ProgressEvent
@@ -50,7 +50,7 @@ def test_on_a_terminal_the_view_shows_agents_phases_and_events() -> None:
     screen.feed(events()[:15])
     console.print(screen)
     text = out.getvalue()
-    for wanted in ("Pat", "Eve", "waiting", "✓\xa0Prepare", "●\xa0Reading", "○\xa0Settled", "Dr. Ada"):
+    for wanted in ("Pat", "Eve", "waiting", "✓ Prepare", "● Reading", "○ Settled", "Dr. Ada"):
         assert wanted in text
 
 
@@ -114,6 +114,12 @@ def test_summary_of_a_refund_and_of_a_bad_certificate() -> None:
     assert "Certificate" not in text
     assert "NOT valid" in summary_text(settled(certificate={"valid": False}))
     assert "NOT valid" in summary_text(settled(certificate={"valid": "true"}))
+
+
+def test_summary_of_two_rounds_names_each_doctor_once() -> None:
+    lines = dict(line.split(":", 1) for line in summary_text(disagree()).splitlines())
+    assert lines["Reputation"].count("Dr. Ada") == 1
+    assert "Dr. Ada 0.004 ETH" in lines["Paid"]
 
 
 def test_summary_is_framed_on_a_terminal_and_plain_elsewhere() -> None:
