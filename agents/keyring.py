@@ -1,8 +1,8 @@
 """One wallet key and everything a participant derives from it.
 
 Backing up the keystore file therefore backs up every other key: sealing (X25519), BLS, ballot salts, and a
-patient's account of each case. Each is `HKDF-SHA256(wallet key, salt "crypdoc/v1", info)` with the info
-`"crypdoc/v1/<purpose>" || 0 || context`; knowing one derived key says nothing about the wallet or another.
+patient's account of each case. `protocols.crypto.derive` says how; knowing one derived key says nothing about
+the wallet key or about another.
 """
 
 from __future__ import annotations
@@ -10,18 +10,15 @@ from __future__ import annotations
 from typing import NoReturn
 
 from coincurve import PrivateKey
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
+from protocols.crypto import derive as derivation
 from protocols.crypto.seal import open_sealed, sealing_public
 from protocols.errors import KeystoreError
 from protocols.records import message_digest
-
-CURVE_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 
 
 class Keyring:
@@ -34,14 +31,14 @@ class Keyring:
     __slots__ = ("__secret", "__signer", "address", "public_key", "sealing_key")
 
     def __init__(self, secret: bytes) -> None:
-        if len(secret) != 32 or not 0 < int.from_bytes(secret, "big") < CURVE_ORDER:
+        if len(secret) != 32 or not 0 < int.from_bytes(secret, "big") < derivation.SECP256K1_ORDER:
             raise KeystoreError("the wallet key is not a secp256k1 key", "restore the keystore from a backup")
         self.__secret = secret
         self.__signer = PrivateKey(secret)
         self.public_key: bytes = self.__signer.public_key.format(compressed=True)
         uncompressed = self.__signer.public_key.format(compressed=False)
         self.address: str = to_checksum_address(keccak(uncompressed[1:])[12:])
-        self.sealing_key: bytes = sealing_public(self.derive("sealing"))
+        self.sealing_key: bytes = sealing_public(derivation.sealing_seed(secret))
 
     @classmethod
     def from_wallet_key(cls, secret: bytes) -> Keyring:
@@ -55,8 +52,7 @@ class Keyring:
 
     def derive(self, purpose: str, context: bytes = b"", length: int = 32) -> bytes:
         """`length` secret bytes for one purpose, the same every time."""
-        info = f"crypdoc/v1/{purpose}".encode() + b"\0" + context
-        return HKDF(SHA256(), length, b"crypdoc/v1", info).derive(self.__secret)
+        return derivation.derive(self.__secret, purpose, context, length)
 
     def sign_digest(self, digest: bytes) -> bytes:
         """65-byte recoverable signature (r, s, v = 27 or 28; deterministic, low s) of a 32-byte digest."""
@@ -69,7 +65,7 @@ class Keyring:
 
     def open(self, sealed: bytes, *, sender: bytes, purpose: str) -> bytes:
         """Opens what was sealed to `sealing_key` by `sender`. Raises `ProtocolError`."""
-        secret = self.derive("sealing")
+        secret = derivation.sealing_seed(self.__secret)
         return open_sealed(sealed, secret, sender=sender, recipient=self.wallet, purpose=purpose)
 
     def account(self) -> LocalAccount:
@@ -79,8 +75,7 @@ class Keyring:
 
     def case_account(self, case: bytes) -> LocalAccount:
         """A patient's account of one case: nobody can link it to the wallet or to another case."""
-        wide = int.from_bytes(self.derive("case-account", case, 48), "big")
-        account: LocalAccount = Account.from_key((wide % (CURVE_ORDER - 1) + 1).to_bytes(32, "big"))
+        account: LocalAccount = Account.from_key(derivation.account_secret(self.__secret, case))
         return account
 
     def case_sealing_secret(self, case: bytes) -> bytes:
@@ -89,11 +84,11 @@ class Keyring:
 
     def bls_seed(self) -> bytes:
         """32 bytes that the BLS secret key is made from."""
-        return self.derive("bls")
+        return derivation.bls_seed(self.__secret)
 
     def ballot_salt_key(self) -> bytes:
         """Keys the salts of ballots: a doctor who lost everything but the keystore can still reveal."""
-        return self.derive("ballot-salt")
+        return derivation.ballot_salt_key(self.__secret)
 
     def wallet_key(self) -> bytes:
         """The wallet key itself, for the two libraries that need it (libp2p's node key, AEA's wallet)."""

@@ -18,7 +18,8 @@ from typing import Any
 
 from eth_keyfile import create_keyfile_json, decode_keyfile_json
 
-from agents.keyring import CURVE_ORDER, Keyring
+from agents.keyring import Keyring
+from protocols.crypto.derive import SECP256K1_ORDER
 from protocols.errors import KeystoreError
 
 PASSWORD_FILE = "CRYPDOC_PASSWORD_FILE"  # noqa: S105 - the name of a variable, not a password
@@ -38,7 +39,7 @@ def create(path: Path | str, password: str | None = None) -> Keyring:
     if password is None:
         password = _new_password(f"New password for {path.name}: ")
     _check_new(password)
-    number = secrets.randbelow(CURVE_ORDER - 1) + 1
+    number = secrets.randbelow(SECP256K1_ORDER - 1) + 1
     secret = number.to_bytes(32, "big")
     _write(path, _encrypt(secret, password), replace=False)
     return Keyring(secret)

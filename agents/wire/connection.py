@@ -154,6 +154,7 @@ class WireConnection(Connection):  # type: ignore[misc]
             self._search(envelope.to)
             return
         self._unknown.discard(envelope.to)
+        self.directory.introduce(envelope.to)
         identity = id_of(canonical)
         self._outstanding[identity] = envelope.to
         self._outstanding.move_to_end(identity)

@@ -46,11 +46,13 @@ class Core:
         limits: Limits,
         rng: random.Random,
         stats: Counter[str],
+        routes: dict[str, Route],
         on_state: Callable[[str, bool, str], None],
     ) -> None:
         self._keyring, self._limits, self._rng, self._stats = keyring, limits, rng, stats
         self._on_state = on_state
-        self._routes: dict[str, Route] = {}
+        self._routes = routes
+        self._visitors: OrderedDict[str, ID] = OrderedDict()
         self._outboxes: dict[tuple[str, str], Outbox] = {}
         self._gates: OrderedDict[str, Gate] = OrderedDict()
         self._open: Counter[str] = Counter()
@@ -136,6 +138,8 @@ class Core:
                 log.exception("%s: a %s stream failed here", wallet, protocol)
             finally:
                 self._open[wallet] -= 1
+                if not self._open[wallet]:
+                    del self._open[wallet]
                 await finish(stream, clean)
 
         self.host.set_stream_handler(protocol, guarded)
@@ -163,7 +167,7 @@ class Core:
         """Queues a message. False when there is no room or no such peer."""
         outbox = self._outboxes.get((wallet, protocol))
         if outbox is None:
-            if wallet not in self._routes or len(self._outboxes) >= self._limits.peers:
+            if (wallet not in self._routes and wallet not in self._visitors) or not self._make_room():
                 return False
             outbox = self._outboxes[wallet, protocol] = Outbox(
                 lambda: self.open_stream(wallet, protocol),
@@ -171,14 +175,32 @@ class Core:
                 self._limits,
                 self._rng,
             )
-            self.nursery.start_soon(outbox.run)
+            self.nursery.start_soon(self._run_outbox, (wallet, protocol), outbox)
         return outbox.put(key, data)
+
+    def _make_room(self) -> bool:
+        if len(self._outboxes) < self._limits.peers:
+            return True
+        for name, outbox in self._outboxes.items():
+            if outbox.empty:
+                outbox.scope.cancel()
+                del self._outboxes[name]
+                return True
+        return False
+
+    async def _run_outbox(self, name: tuple[str, str], outbox: Outbox) -> None:
+        await outbox.run()
+        if self._outboxes.get(name) is outbox:
+            del self._outboxes[name]
 
     async def open_stream(self, wallet: str, protocol: str) -> Any:
         """A new stream to a wallet, over the connection there is or a new one. Raises `WireError`."""
-        if wallet not in self._routes:
+        if wallet in self._routes:
+            peer, places = self._routes[wallet]
+        elif wallet in self._visitors:
+            peer, places = self._visitors[wallet], ()
+        else:
             raise WireError(f"no route to {wallet}", "wait for its record or give its address")
-        peer, places = self._routes[wallet]
         await dial(self.host, peer, places, self._limits.dial_timeout)
         try:
             with trio.fail_after(self._limits.dial_timeout):
@@ -216,7 +238,9 @@ class Core:
 
     def _met(self, peer: ID) -> None:
         wallet = wallet_of_peer(peer)
-        self._routes.setdefault(wallet, (peer, ()))
+        self._visitors[wallet] = peer
+        if len(self._visitors) > self._limits.peers:
+            self._visitors.popitem(last=False)
         for (owner, _), outbox in self._outboxes.items():
             if owner == wallet:
                 outbox.wake()

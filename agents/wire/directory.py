@@ -8,8 +8,8 @@ Protocol `/crypdoc/directory/1`, one question and one answer per stream, canonic
 
 Records also pass between any two that meet. Any agent answers, so any agent can be a bootstrap peer. A record
 counts only when its wallet signed it and its sequence is higher than the one known. A role is what the wallet
-says of itself: the contracts decide who is a doctor or a model. Who learns what: everybody learns the records,
-so a record holds nothing but contact data.
+says of itself: the contracts decide who is a doctor or a model. Who learns what: everybody learns the
+records, so a record holds nothing but contact data.
 """
 
 from __future__ import annotations
@@ -81,6 +81,7 @@ class Directory:
         self._raw: set[bytes] = set()
         self._introduced: Counter[str] = Counter()
         self._pinned: set[str] = set()
+        self._friends: set[str] = set()
         self._gone: set[str] = set()
         self._met: OrderedDict[str, float] = OrderedDict()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -203,6 +204,12 @@ class Directory:
             self._floor = record.sequence
             self.update()
 
+    def introduce(self, wallet: str) -> None:
+        """Makes sure that a wallet we write to has our record, when it is not announced to all."""
+        if not self._announce and wallet not in self._friends:
+            self._friends.add(wallet)
+            self._swap_soon(wallet)
+
     # -- talking ---------------------------------------------------------------------------------------
 
     async def _answer(self, wallet: str, question: bytes) -> bytes:
@@ -224,7 +231,7 @@ class Directory:
 
     def _mine(self, to: str) -> list[bytes]:
         """What is offered in a swap: the own record, then the records that came last."""
-        own = [self.own.encode()] if self._announce or to in self._pinned else []
+        own = [self.own.encode()] if self._announce or to in self._friends else []
         last = [entry.data for wallet, entry in reversed(self._table.items()) if wallet != to]
         return [*own, *last[: MAX_ANSWER - 1]]
 
@@ -274,7 +281,8 @@ class Directory:
     def _on_meet(self, wallet: str) -> None:
         """On the node's thread. Of two that meet, the one with the smaller wallet asks for the swap."""
         loop = self._loop
-        if loop is not None and self._announce and self._keyring.address < wallet:
+        mine = self._keyring.address < wallet if self._announce else wallet in self._friends
+        if loop is not None and mine:
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(self._meet, wallet)
 
@@ -286,7 +294,9 @@ class Directory:
         self._met.move_to_end(wallet)
         if len(self._met) > MAX_TABLE:
             self._met.popitem(last=False)
+        self._swap_soon(wallet)
 
+    def _swap_soon(self, wallet: str) -> None:
         async def swap() -> None:
             with contextlib.suppress(WireError, ProtocolError):
                 await self._ask(wallet, ["swap", self._mine(wallet)])

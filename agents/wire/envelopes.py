@@ -75,7 +75,7 @@ class Window:
     have dropped it. One that was committed never is; its ack is repeated.
     """
 
-    def __init__(self, depth: int = 1024, senders: int = 1024, patience: float = 30.0) -> None:
+    def __init__(self, depth: int = 512, senders: int = 512, patience: float = 30.0) -> None:
         self._depth, self._senders, self._patience = depth, senders, patience
         self._seen: OrderedDict[str, OrderedDict[bytes, float | None]] = OrderedDict()
 

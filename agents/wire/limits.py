@@ -32,7 +32,8 @@ class Limits:
     outbound_messages: int = 256  # to one peer, not yet written
     outbound_bytes: int = 4 * MAX_FRAME
     outbound_age: float = 120.0  # then dropped: the engine repeats
-    peers: int = 1024  # outboxes and inboxes remembered
+    idle: float = 120.0  # without anything to write, then the outbox and its stream go
+    peers: int = 1024  # outboxes, gates and visitors remembered
     dial_timeout: float = 8.0
     request_timeout: float = 10.0
     frame_timeout: float = 30.0  # from a frame's first byte to its last

@@ -17,6 +17,7 @@ import contextlib
 import logging
 import random
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -26,7 +27,7 @@ from multiaddr import Multiaddr
 
 from agents.keyring import Keyring
 from agents.wire.bridge import Bridge, stopped
-from agents.wire.core import Core, MessageHandler, finish
+from agents.wire.core import Core, MessageHandler, Route, finish
 from agents.wire.frames import read_frame, write_frame
 from agents.wire.identity import peer_of_key, split_multiaddr, wallet_of_peer
 from agents.wire.limits import Limits
@@ -34,6 +35,8 @@ from protocols.errors import WireError
 from protocols.records import PeerRecord, peer_id_of_key
 
 log = logging.getLogger(__name__)
+_RESTARTS = 10
+_RESTART_SECONDS = 0.5
 
 AskHandler = Callable[[str, bytes], Coroutine[Any, Any, bytes]]
 
@@ -64,13 +67,20 @@ class Node:
         self.on_meet: list[Callable[[str], None]] = []
         """Told (on the node's thread) of the wallet at the other end of a new connection."""
         self._host, self._port = host, port
-        self._core = Core(keyring, self.limits, rng, self.stats, self._tell_state)
-        self._core.on_meet = self._tell_meeting
+        self._keyring, self._rng = keyring, rng
+        self._routes: dict[str, Route] = {}
+        self._core = self._make_core()
         self._wiring: list[Callable[[], None]] = []
+        self._stopping = False
         self._bridge: Bridge | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._scope = trio.CancelScope()
         self._thread: threading.Thread | None = None
+
+    def _make_core(self) -> Core:
+        core = Core(self._keyring, self.limits, self._rng, self.stats, self._routes, self._tell_state)
+        core.on_meet = self._tell_meeting
+        return core
 
     # -- life ------------------------------------------------------------------------------------------
 
@@ -93,6 +103,8 @@ class Node:
         if self._bridge is not None:
             with contextlib.suppress(WireError):
                 await self._bridge.call(self._core.drain, drain)
+        self._stopping = True
+        if self._bridge is not None:
             self._bridge.post(self._scope.cancel)
         await asyncio.to_thread(self._thread.join, 10)
         if self._thread.is_alive():
@@ -104,25 +116,37 @@ class Node:
         return self._bridge is not None and self._thread is not None and self._thread.is_alive()
 
     def _run(self, loop: asyncio.AbstractEventLoop, ready: asyncio.Future[None]) -> None:
-        failure: BaseException = stopped()
+        """The node's thread. A fault of the host's own is logged and the host starts again, on its port."""
+        for _ in range(_RESTARTS):
+            failure = self._run_once(loop, ready)
+            if self._stopping or self._bridge is None:  # wanted, or it never listened
+                break
+            log.critical("the node ended by a fault of its own and starts again", exc_info=failure)
+            self.stats["node_restarts"] += 1
+            time.sleep(_RESTART_SECONDS)
+            if self._stopping:
+                break
+            self._core, self._scope = self._make_core(), trio.CancelScope()
+        error = failure
+        if not isinstance(error, WireError):
+            error = WireError(f"the node cannot start ({failure!r})", "report it with the log")
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(lambda: None if ready.done() else ready.set_exception(error))
+
+    def _run_once(self, loop: asyncio.AbstractEventLoop, ready: asyncio.Future[None]) -> BaseException:
         try:
             trio.run(self._main, loop, ready)
         except BaseException as error:
             while isinstance(error, BaseExceptionGroup):
                 error = error.exceptions[0]
-            failure = error
-            if not isinstance(error, WireError):
-                log.critical("the node ended by a fault of its own", exc_info=error)
-                failure = WireError(
-                    f"the node ended by a fault of its own ({error!r})", "start the agent again"
-                )
-        with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(lambda: None if ready.done() else ready.set_exception(failure))
+            return error
+        return stopped()
 
     async def _main(self, loop: asyncio.AbstractEventLoop, ready: asyncio.Future[None]) -> None:
         def listening(addresses: list[str]) -> None:
             self._bridge = Bridge(self._core.nursery)
             self.addresses = tuple(address.split("/p2p/")[0] for address in addresses)
+            self._port = int(self.addresses[0].rsplit("/", 1)[1])
             loop.call_soon_threadsafe(lambda: None if ready.done() else ready.set_result(None))
 
         with self._scope:
@@ -163,7 +187,7 @@ class Node:
 
     def learn(self, record: PeerRecord) -> None:
         """How to reach the record's wallet."""
-        places = tuple(Multiaddr(address) for address in record.addresses)
+        places = tuple(place for place in map(_place, record.addresses) if place)
         self._post(self._core.learn, record.wallet, peer_of_key(record.public_key), places)
 
     def learn_address(self, multiaddr: str) -> str:
@@ -219,6 +243,12 @@ class Node:
     def _tell_meeting(self, wallet: str) -> None:
         for told in self.on_meet:
             told(wallet)
+
+
+def _place(address: str) -> Multiaddr | None:
+    with contextlib.suppress(Exception):  # a signed record may still hold nonsense
+        return Multiaddr(address)
+    return None
 
 
 class Stream:

@@ -20,7 +20,9 @@ from protocols.errors import WireError
 
 
 class Outbox:
-    """open_stream: connects and opens the peer's stream, or raises. on_state(up, why): told of changes."""
+    """Ends itself when nothing was queued for `limits.idle` seconds.
+
+    open_stream: connects and opens the peer's stream, or raises. on_state(up, why): told of changes."""
 
     def __init__(
         self,
@@ -35,7 +37,8 @@ class Outbox:
         self._filled = trio.Event()
         self._wake = trio.Event()
         self._up: bool | None = None
-        self._written = False
+        self._written = self._ended = False
+        self.scope = trio.CancelScope()
 
     @property
     def empty(self) -> bool:
@@ -65,50 +68,61 @@ class Outbox:
         self._wake.set()
 
     async def run(self) -> None:
-        """Writes until cancelled. Never raises anything but the cancellation."""
+        """Writes until it is idle. Never raises anything but a cancellation."""
         delay = self._limits.backoff_first
-        while True:
-            await self._wait_for_items()
-            try:
-                await self._pump(await self._open_stream())
-            except Exception as error:
-                if self._written:
-                    delay = self._limits.backoff_first
-                self._tell(False, _reason(error))
-                self._wake = trio.Event()
-                with trio.move_on_after(delay * self._rng.uniform(0.5, 1.5)):
-                    await self._wake.wait()
-                delay = min(2 * delay, self._limits.backoff_most)
+        with self.scope:
+            while await self._wait_for_items():
+                delay = await self._attempt(delay)
 
-    async def _wait_for_items(self) -> None:
+    async def _attempt(self, delay: float) -> float:
+        """Connects and writes for as long as that goes well, then waits; gives the delay after that."""
+        try:
+            await self._pump(await self._open_stream())
+        except Exception as error:
+            if self._written:
+                delay = self._limits.backoff_first
+            if self._items:
+                self._tell(False, _reason(error))
+            else:  # a goodbye, not an outage
+                self._up = None
+            self._wake = trio.Event()
+            with trio.move_on_after(delay * self._rng.uniform(0.5, 1.5)):
+                await self._wake.wait()
+        return min(2 * delay, self._limits.backoff_most)
+
+    async def _wait_for_items(self) -> bool:
+        """Waits for something to write; False when there was nothing for long."""
         self._drop_old()
-        while not self._items:
-            self._filled = trio.Event()
-            await self._filled.wait()
+        with trio.move_on_after(self._limits.idle):
+            while not self._items:
+                self._filled = trio.Event()
+                await self._filled.wait()
+        return bool(self._items)
 
     async def _pump(self, stream: Any) -> None:
         """Writes items until the stream ends; a peer that closes it is noticed before the next write."""
-        self._written = False
+        self._written = self._ended = False
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._watch, stream, nursery.cancel_scope)
-                while True:
-                    await self._wait_for_items()
+                while await self._wait_for_items():
                     key, (_, data) = next(iter(self._items.items()))
                     await write_frame(stream, data)
                     self._remove(key)
                     self._written = True
                     self._tell(True, "")
-            raise WireError("the peer closed its stream")
+                nursery.cancel_scope.cancel()
+            if self._ended:
+                raise WireError("the peer closed its stream")
         finally:
             with trio.CancelScope(shield=True) as scope, contextlib.suppress(Exception):
                 scope.deadline = trio.current_time() + 1
                 await stream.close()
 
-    @staticmethod
-    async def _watch(stream: Any, writer: trio.CancelScope) -> None:
+    async def _watch(self, stream: Any, writer: trio.CancelScope) -> None:
         with contextlib.suppress(Exception):
             await stream.read(1)  # the peer never writes here: this returns when the stream ends
+        self._ended = True
         writer.cancel()
 
     def _drop_old(self) -> None:
