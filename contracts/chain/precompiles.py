@@ -1,4 +1,5 @@
-"""The bn254 precompiles (EIP-196, EIP-197) for py-evm, whose own take seconds a pairing: these take milliseconds.
+"""The bn254 precompiles (EIP-196, EIP-197) for py-evm, whose own take seconds a pairing: these take
+milliseconds.
 
 Same inputs, outputs, failures and gas (EIP-1108) as py-evm's; the tests compare them.
 """
