@@ -1,0 +1,1 @@
+"""The agent framework: open-aea's parts, wired in code."""

@@ -1,0 +1,219 @@
+"""A model owner's side: quote, check the payment, run the session with the dealer, sign the receipt.
+
+    asked -> offered -> checking -> arranging -> hosting -> receipted -> earned
+    (`refused` when the owner's terms do not fit, `lapsed` when an offer was not taken up in time)
+
+The model learns that somebody with a case account wants a prediction, and in the end the confidence bucket.
+It never learns the scan, the logits or the diagnosis.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from protocols.case import steps
+from protocols.effects import Event, Machine, Step, stay
+
+MAX_SESSIONS = 4
+DEALER_PATIENCE = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCase:
+    """One prediction asked for by one case account. Plain values only. sessions: how many were begun."""
+
+    key: str
+    phase: str
+    case_id: int
+    account: str
+    patient: str
+    specialty: str
+    network: bytes
+    dealer: str
+    thread: str
+    objection: str = ""
+    quote: dict[str, Any] = field(default_factory=dict)
+    offered_at: float = 0.0
+    session: str = ""
+    sessions: int = 0
+    since: float = 0.0
+    bucket: int = -1
+    receipt: dict[str, Any] | None = None
+    signature: bytes = b""
+    trouble: str = ""
+
+
+Out = Step[ModelCase]
+
+
+def _asked(case: ModelCase, event: Event) -> Out:
+    if case.objection:
+        reason = {"reason": case.objection}
+        refuse = steps.say(case.key, "quote", case.thread, 2, "refuse", case.patient, reason, mine=False)
+        return replace(case, phase="refused"), [refuse]
+    body = {"case_id": case.case_id, "patient": case.account}
+    return case, [steps.task(case.key, "quote", "sign", body)]
+
+
+def _quoted(case: ModelCase, event: Event) -> Out:
+    proposal = dict(event.body["proposal"])
+    case = replace(case, phase="offered", quote=proposal["quote"], offered_at=float(event.body["now"]))
+    return case, [steps.say(case.key, "quote", case.thread, 2, "propose", case.patient, proposal, mine=False)]
+
+
+def _declined(case: ModelCase, event: Event) -> Out:
+    return replace(case, phase="lapsed"), []
+
+
+def _begun(case: ModelCase, event: Event) -> Out:
+    """The patient wants its session: is it paid for, and is this not one try too many?"""
+    thread, body = str(event.body["thread"]), event.body["body"]
+    if case.sessions >= MAX_SESSIONS or body["session"] != thread:
+        reason = {"reason": "no further session is held for this purchase"}
+        return case, [steps.say(case.key, "session", thread, 2, "refuse", case.patient, reason, mine=False)]
+    case = replace(
+        case, phase="checking", session=thread, sessions=case.sessions + 1, since=float(event.body["now"])
+    )
+    check = {"case_id": case.case_id, "network": case.network, "session": case.session}
+    return case, [steps.task(case.key, "check_purchase", case.session, check)]
+
+
+def _checked(case: ModelCase, event: Event) -> Out:
+    if event.body["session"] != case.session:
+        return case, []
+    if not event.body["paid"]:
+        reason = {"reason": "the prediction is not paid for on chain"}
+        refuse = steps.say(case.key, "session", case.session, 2, "refuse", case.patient, reason, mine=False)
+        return replace(case, phase="offered"), [refuse]
+    body = {"case_id": case.case_id, "session": case.session, "network": case.network, "patient": case.patient}
+    begin = steps.say(case.key, "session", f"{case.session}/deal", 1, "begin", case.dealer, body, mine=True)
+    return replace(case, phase="arranging"), [begin]
+
+
+def _dealer_ready(case: ModelCase, event: Event) -> Out:
+    if event.body["from"] != case.dealer or event.body["thread"] != f"{case.session}/deal":
+        return case, []
+    body = {"session": case.session}
+    ready = steps.say(case.key, "session", case.session, 2, "ready", case.patient, body, mine=False)
+    host = {"session": case.session, "dealer": case.dealer, "patient": case.patient, "network": case.network}
+    case = replace(case, phase="hosting", since=float(event.body["now"]))
+    return case, [steps.task(case.key, "host", case.session, host), ready]
+
+
+def _dealer_refused(case: ModelCase, event: Event) -> Out:
+    if event.body["from"] != case.dealer:
+        return case, []
+    return _give_up(case, "the dealer refused the session")
+
+
+def _give_up(case: ModelCase, why: str) -> Out:
+    reason = {"reason": why}
+    number = 3 if case.phase == "hosting" else 2
+    refuse = steps.say(case.key, "session", case.session, number, "refuse", case.patient, reason, mine=False)
+    return replace(case, phase="offered", trouble=why), [refuse]
+
+
+def _hosted(case: ModelCase, event: Event) -> Out:
+    if event.body["session"] != case.session:
+        return case, []
+    bucket = int(event.body["bucket"])
+    sign = {"case_id": case.case_id, "network": case.network, "bucket": bucket, "session": case.session}
+    return replace(case, bucket=bucket), [steps.task(case.key, "sign_receipt", case.session, sign)]
+
+
+def _host_failed(case: ModelCase, event: Event) -> Out:
+    if event.body["session"] != case.session:
+        return case, []
+    return _give_up(case, str(event.body["reason"]))
+
+
+def _signed(case: ModelCase, event: Event) -> Out:
+    if event.body["session"] != case.session:
+        return case, []
+    receipt, signature = dict(event.body["receipt"]), bytes(event.body["signature"])
+    body = {"session": case.session, "receipt": receipt, "signature": signature}
+    told = steps.say(case.key, "session", case.session, 3, "receipt", case.patient, body, mine=False)
+    args = [[receipt["case_id"], receipt["network"], receipt["bucket"], receipt["valid_until"]], signature]
+    # The patient's `open` releases the fee too. This is for a patient who walks away with the prediction.
+    later = float(event.body["now"]) + float(event.body["claim_after"])
+    claim = steps.transact(case.key, "release", "Models", "release", args, not_before=later)
+    return replace(case, phase="receipted", receipt=receipt, signature=signature), [told, claim]
+
+
+def _mined(case: ModelCase, event: Event) -> Out:
+    step = str(event.body["step"])
+    if case.phase == "receipted" and step == "release":
+        return replace(case, phase="earned"), [steps.transact(case.key, "withdraw", "Models", "withdraw", [])]
+    return case, []
+
+
+def _tick(case: ModelCase, event: Event) -> Out:
+    now = float(event.body["now"])
+    if case.phase == "offered" and now > float(case.quote["valid_until"]):
+        return replace(case, phase="lapsed"), []
+    if case.phase == "arranging" and now - case.since > DEALER_PATIENCE:
+        return _give_up(case, "the dealer did not answer")
+    return case, []
+
+
+MACHINE: Machine[ModelCase] = Machine(
+    role="model",
+    state=ModelCase,
+    table={
+        "asked": {"quote.cfp": stay("asked", "refused"), "quoted": stay("offered")},
+        "offered": {
+            "quote.decline": stay("lapsed"),
+            "session.begin": stay("offered", "checking"),
+            "tick": stay("offered", "lapsed"),
+        },
+        "checking": {
+            "purchase": stay("checking", "offered", "arranging"),
+            "session.begin": stay("checking"),
+        },
+        "arranging": {
+            "session.ready": stay("arranging", "hosting"),
+            "session.refuse": stay("arranging", "offered"),
+            "session.begin": stay("arranging", "checking"),
+            "tick": stay("arranging", "offered"),
+        },
+        "hosting": {
+            "session.begin": stay("hosting", "checking"),
+            "session.ready": stay("hosting"),
+            "hosted": stay("hosting"),
+            "host_failed": stay("hosting", "offered"),
+            "receipt_signed": stay("hosting", "receipted"),
+        },
+        "receipted": {
+            "session.begin": stay("receipted", "checking"),
+            "mined": stay("receipted", "earned"),
+            "reverted": stay("earned"),
+        },
+        "earned": {
+            "mined": stay("earned"),
+            "reverted": stay("earned"),
+            "session.begin": stay("earned", "checking"),
+        },
+    },
+    handlers={
+        "quote.cfp": _asked,
+        "quoted": _quoted,
+        "quote.decline": _declined,
+        "session.begin": _begun,
+        "purchase": _checked,
+        "session.ready": _dealer_ready,
+        "session.refuse": _dealer_refused,
+        "hosted": _hosted,
+        "host_failed": _host_failed,
+        "receipt_signed": _signed,
+        "mined": _mined,
+        "reverted": lambda case, event: _earned_by_open(case),
+        "tick": _tick,
+    },
+    final=frozenset({"refused", "lapsed", "earned"}),
+)
+
+
+def _earned_by_open(case: ModelCase) -> Out:
+    """`release` was refused because the patient's `open` had released the fee: fetch it."""
+    return replace(case, phase="earned"), [steps.transact(case.key, "withdraw", "Models", "withdraw", [])]
