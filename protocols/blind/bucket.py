@@ -71,6 +71,11 @@ def entry(mask: BucketMask, m: int) -> int:
     return (int(mask.table[m >> 2]) >> (2 * (m & 3))) & 3
 
 
+def high_part(topology: Topology, z: int) -> int:
+    """The bits of a share that a logit is opened to."""
+    return z >> topology.logit_shift
+
+
 def margin(topology: Topology, z: IntArray) -> int:
     """One side's share of what the bucket is about: the logit, or the difference of two."""
     flat = z.reshape(-1)

@@ -1,4 +1,4 @@
-"""All three parties in one process, frames handed from one to the next: for tests and for a one-machine service."""
+"""All three parties in one process: for tests and for a service on one machine."""
 
 from __future__ import annotations
 

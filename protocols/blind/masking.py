@@ -123,7 +123,8 @@ def flips(step: ClipStep, m: IntArray) -> IntArray:
 
 def flag(bits: IntArray) -> IntArray:
     """Three rows of bits as one number of three bits an element, to ride beside a word."""
-    return bits[0] | bits[1] << 1 | bits[2] << 2
+    flags: IntArray = bits[0] | bits[1] << 1 | bits[2] << 2
+    return flags
 
 
 def unflag(flags: IntArray) -> IntArray:

@@ -33,7 +33,7 @@ class ModelResult:
 
 
 class ModelParty(Party):
-    """masked: `mask_weights(network, seed)`, the seed being the one shared with the dealer of this session."""
+    """M in one session. masked: `mask_weights(network, seed)`, the seed shared with this session's dealer."""
 
     role = Role.MODEL
 
@@ -151,7 +151,7 @@ class ModelParty(Party):
             return
         _, correction = yield Role.DEALER
         mask = bucket.read_bucket_correction(top, correction)
-        m = ((bucket.margin(top, z0) >> top.logit_shift) + mask.r + ahead) % (1 << bits)
+        m = (bucket.high_part(top, bucket.margin(top, z0)) + mask.r + ahead) % (1 << bits)
         self._emit(p, Kind.LOGITS, body + pack(np.array([m]), bits))
         _, answer = yield p
         if answer[0] > 3:

@@ -42,7 +42,7 @@ class _Inbox:
         self._sequence = self._got = 0
 
     def take(self, kind: int, sequence: int, body: bytes, size_of: dict[Kind, int]) -> bool:
-        """Takes the next frame; True when it ends a message. size_of: sizes of other kinds that may stand here."""
+        """Takes the next frame; True when it ends a message. size_of: kinds that may stand instead."""
         if not self.items:
             raise bad_frame("nothing more was due from its sender")
         due = self.items[0]

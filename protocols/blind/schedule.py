@@ -1,4 +1,4 @@
-"""What is sent, in which order, how long: fixed by the topology alone. Parties check against it; costs come from it."""
+"""What is sent, in which order, how long: fixed by the topology alone."""
 
 from __future__ import annotations
 
@@ -34,6 +34,11 @@ def weight_count(topology: Topology) -> int:
     return sum(prod(shape) for node in weight_shapes(topology) for shape in node)
 
 
+def weights_size(topology: Topology) -> int:
+    """Bytes of the masked weights E."""
+    return packed_size(weight_count(topology), topology.ring_bits)
+
+
 def _linked(sender: Role, receiver: Role, sizes: list[tuple[Kind, int, int]]) -> list[Item]:
     return [Item(sender, receiver, *entry) for entry in sizes]
 
@@ -64,11 +69,10 @@ def _patient_to_model(topology: Topology) -> Iterator[tuple[Kind, int, int]]:
 
 
 def _model_to_patient(topology: Topology, known: bool) -> Iterator[tuple[Kind, int, int]]:
-    k = topology.ring_bits
     if known:
         yield Kind.KNOWN, 0, DIGEST_BYTES
     else:
-        yield Kind.WEIGHTS, 0, packed_size(weight_count(topology), k)
+        yield Kind.WEIGHTS, 0, weights_size(topology)
     for step in clip_steps(topology):
         yield Kind.OPEN, step.index, packed_size(step.size, step.bits + FLAGS)
     yield Kind.LOGITS, 0, logits_size(topology)
@@ -84,7 +88,7 @@ def logits_size(topology: Topology) -> int:
 
 @lru_cache(maxsize=64)
 def schedule(topology: Topology, known: bool = False) -> tuple[Item, ...]:
-    """Every message of a session, link by link; on each link in the order sent. known: P holds the masked weights."""
+    """Every message of a session, link by link, each link in the order sent. known: P holds E already."""
     p, m, d = Role.PATIENT, Role.MODEL, Role.DEALER
     return (
         *_linked(d, m, list(_dealer_to_model(topology))),

@@ -9,7 +9,7 @@ from protocols.errors import ProtocolError
 
 
 class UsedSessions:
-    """Session ids that a participant has taken part in. The agent stores `all()` before it sends the first frame."""
+    """Session ids a participant took part in. The agent stores `all()` before it sends the first frame."""
 
     def __init__(self, used: Iterable[bytes] = ()) -> None:
         self._used = set(used)
