@@ -19,6 +19,7 @@ from models.scans.raster import grey
 from models.scans.scan import Scan, check_dimensions, make_scan
 from protocols.errors import ScanError
 
+_LEAST_CONTRAST = 0.125  # of black to white; a window that shows less was not made for these values
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 
 
@@ -89,22 +90,28 @@ def _decode(dataset: Dataset, index: int | None) -> NDArray[Any]:
 def _windowed(dataset: Dataset, values: NDArray[Any]) -> tuple[NDArray[np.float32], list[str]]:
     """Greys 0..1 of monochrome stored values, and a note on how."""
     physical = np.asarray(apply_modality_lut(values, dataset), dtype=np.float64)
+    note = "The file names no window: its smallest to largest value are black to white."
+    scaled = _spread(physical)
     if "WindowCenter" in dataset and "WindowWidth" in dataset:
-        note = "Shown through the window that the file names."
-        levels = np.asarray(_through_window(dataset, physical), dtype=np.float64)
-        low, high = 0.0, 1.0
-    else:
-        levels = (
-            np.asarray(apply_voi_lut(values, dataset), dtype=np.float64)
-            if "VOILUTSequence" in dataset
-            else physical
-        )
-        note = "The file names no window: its smallest to largest value are black to white."
-        low, high = float(levels.min()), float(levels.max())
-    scaled = (levels - low) / max(high - low, 1e-9)
+        windowed = _through_window(dataset, physical)
+        low, high = np.percentile(windowed, [1, 99])
+        if high - low >= _LEAST_CONTRAST:
+            scaled, note = windowed, "Shown through the window that the file names."
+        else:
+            note = (
+                "The file's window shows next to nothing: its smallest to largest value are black to white."
+            )
+    elif "VOILUTSequence" in dataset:
+        scaled = _spread(np.asarray(apply_voi_lut(values, dataset), dtype=np.float64))
+        note = "Shown through the look-up table that the file holds."
     if dataset.PhotometricInterpretation == "MONOCHROME1":
-        scaled = 1.0 - np.clip(scaled, 0.0, 1.0)
+        scaled = 1.0 - scaled
     return scaled.astype(np.float32), [note]
+
+
+def _spread(levels: NDArray[np.float64]) -> NDArray[np.float64]:
+    low, high = float(levels.min()), float(levels.max())
+    return (levels - low) / max(high - low, 1e-9)
 
 
 def _through_window(dataset: Dataset, physical: NDArray[np.float64]) -> NDArray[np.float64]:
