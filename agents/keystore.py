@@ -25,7 +25,7 @@ from protocols.errors import KeystoreError
 PASSWORD_FILE = "CRYPDOC_PASSWORD_FILE"  # noqa: S105 - the name of a variable, not a password
 MIN_PASSWORD = 8
 _MAX_FILE = 16 << 10
-_MAX_WORK = 1 << 20
+_MAX_WORK = 1 << 23
 
 
 def create(path: Path | str, password: str | None = None) -> Keyring:
@@ -153,11 +153,7 @@ def _encrypt(secret: bytes, password: str) -> bytes:
 
 def _decrypt(path: Path, content: dict[str, Any], password: str) -> bytes:
     try:
-        parameters = content["crypto"]["kdfparams"]
-        if (
-            content["crypto"]["kdf"] == "scrypt"
-            and parameters["n"] * parameters["r"] * parameters["p"] > 8 * _MAX_WORK
-        ):
+        if not _is_bearable(content["crypto"]):
             raise _corrupt(path)
         secret = bytes(decode_keyfile_json(content, password.encode()))
     except KeystoreError:
@@ -172,6 +168,13 @@ def _decrypt(path: Path, content: dict[str, Any], password: str) -> bytes:
     if stated is not None and str(stated).removeprefix("0x").lower() != Keyring(secret).address[2:].lower():
         raise _corrupt(path)
     return secret
+
+
+def _is_bearable(crypto: dict[str, Any]) -> bool:
+    """Whether the file is of the known kind and does not ask for hours of work or all of the memory."""
+    work = crypto["kdfparams"]
+    cost = work["n"] * work["r"] * work["p"] if crypto["kdf"] == "scrypt" else work["c"]
+    return bool(0 < cost <= _MAX_WORK and crypto["cipher"] == "aes-128-ctr")
 
 
 def _write(path: Path, content: bytes, *, replace: bool) -> None:

@@ -17,7 +17,6 @@ import contextlib
 import logging
 import random
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -71,7 +70,7 @@ class Node:
         self._routes: dict[str, Route] = {}
         self._core = self._make_core()
         self._wiring: list[Callable[[], None]] = []
-        self._stopping = False
+        self._stopping = threading.Event()
         self._bridge: Bridge | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._scope = trio.CancelScope()
@@ -103,7 +102,7 @@ class Node:
         if self._bridge is not None:
             with contextlib.suppress(WireError):
                 await self._bridge.call(self._core.drain, drain)
-        self._stopping = True
+        self._stopping.set()
         if self._bridge is not None:
             self._bridge.post(self._scope.cancel)
         await asyncio.to_thread(self._thread.join, 10)
@@ -119,12 +118,11 @@ class Node:
         """The node's thread. A fault of the host's own is logged and the host starts again, on its port."""
         for _ in range(_RESTARTS):
             failure = self._run_once(loop, ready)
-            if self._stopping or self._bridge is None:  # wanted, or it never listened
+            if self._stopping.is_set() or self._bridge is None:  # wanted, or it never listened
                 break
             log.critical("the node ended by a fault of its own and starts again", exc_info=failure)
             self.stats["node_restarts"] += 1
-            time.sleep(_RESTART_SECONDS)
-            if self._stopping:
+            if self._stopping.wait(_RESTART_SECONDS):
                 break
             self._core, self._scope = self._make_core(), trio.CancelScope()
         error = failure

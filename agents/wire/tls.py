@@ -25,6 +25,7 @@ import logging
 import secrets
 import ssl
 import tempfile
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -46,6 +47,7 @@ log = logging.getLogger(__name__)
 
 OPENING_SECONDS = 10.0
 MAX_CHANNELS = 64
+MAX_CHANNELS_OF_ONE = 8
 _DOMAIN = "crypdoc/v1/channel"
 _BUFFER = 1 << 20
 
@@ -170,6 +172,7 @@ class TlsServer:
         self._timeout, self._max_frame = timeout, max_frame
         self._context, self._certificate = _server_context()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._open: Counter[str] = Counter()
         self._server: asyncio.Server
         self.port = 0
         self.refused = 0
@@ -220,6 +223,7 @@ class TlsServer:
             log.warning("a TLS channel was not opened: %s", error)
             channel.cut()
             return
+        self._open[channel.peer] += 1
         try:
             await self._on_channel(channel)
         except ChannelClosed:
@@ -228,6 +232,10 @@ class TlsServer:
             log.warning("the %s channel of %s ended: %s", channel.purpose, channel.peer, error)
         except Exception:
             log.exception("the %s channel of %s failed here", channel.purpose, channel.peer)
+        finally:
+            self._open[channel.peer] -= 1
+            if not self._open[channel.peer]:
+                del self._open[channel.peer]
 
     async def _open_as_server(self, channel: TlsChannel) -> None:
         binding, own = channel.binding(self._certificate), self._keyring.wallet
@@ -236,8 +244,10 @@ class TlsServer:
         opening = await channel._read(MAX_HELLO, self._timeout)
         client, purpose, signature = read_hello(opening, bytes, str, bytes)
         _check(signature, client, encode([_DOMAIN, "client", binding, client, own, check_purpose(purpose)]))
-        await channel._write(hello(True), self._timeout)
         channel.peer, channel.purpose = to_checksum_address(client), purpose
+        if self._open[channel.peer] >= MAX_CHANNELS_OF_ONE:
+            raise ProtocolError(f"{channel.peer} has {MAX_CHANNELS_OF_ONE} channels open already")
+        await channel._write(hello(True), self._timeout)
 
 
 async def serve(
