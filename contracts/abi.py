@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from eth_abi.abi import decode as abi_decode
@@ -24,6 +24,7 @@ from protocols.errors import ChainError
 CONTRACTS = ("Doctors", "Models", "Reputation", "Cases", "Certificates", "DataMarket")
 """The contracts that agents deal with, in the order in which they are deployed where that is free."""
 
+_ARTIFACTS = Path(__file__).with_name("artifacts")
 _PANICS = {
     0x01: "assertion failed",
     0x11: "arithmetic overflow",
@@ -110,8 +111,7 @@ class Artifact:
 @cache
 def artifact(name: str) -> Artifact:
     """The committed artifact of that name."""
-    text = resources.files("contracts").joinpath("artifacts", f"{name}.json").read_text("utf-8")
-    found = json.loads(text)
+    found = json.loads((_ARTIFACTS / f"{name}.json").read_text("utf-8"))
     code, deployed = (
         bytes.fromhex(found[key].removeprefix("0x")) for key in ("bytecode", "deployedBytecode")
     )

@@ -121,5 +121,5 @@ class Models(Payer):
 
 
 def _purchase(found: Any) -> Purchase:
-    *fields, state = found
-    return Purchase(*fields, state=PurchaseState(state))
+    fields = (*found[:-1], PurchaseState(found[-1]))
+    return Purchase(*fields)

@@ -37,11 +37,9 @@ class Terms:
     def from_json(cls, found: dict[str, Any]) -> Terms:
         """The inverse of `to_json`. Raises `UserError`."""
         try:
-            fixed: dict[str, Any] = {
-                key: tuple(value) if isinstance(value, list) else value for key, value in found.items()
-            }
-            return cls(**fixed)
-        except TypeError as error:
+            fees, confidences = tuple(found["seat_fee"]), tuple(found["bucket_confidence"])
+            return cls(**{**found, "seat_fee": fees, "bucket_confidence": confidences})
+        except (TypeError, KeyError) as error:
             raise UserError(
                 f"the terms do not fit these contracts ({error})", "deploy the contracts again"
             ) from None

@@ -123,6 +123,19 @@ class CaseView:
         return held[-1] if held else None
 
     @property
+    def due(self) -> bool:
+        """True when a call of `advance` that is mined next will find something to do; see
+        `CaseRounds.sol`.
+        """
+        if self.phase is Phase.DRAWING:
+            return self.block >= self.seed_block
+        if self.phase is Phase.SEATING and not any(s.status is SeatStatus.INVITED for s in self.seats):
+            return True
+        if self.phase is Phase.REVEAL and self.revealed == self.committed:
+            return True
+        return self.late
+
+    @property
     def late(self) -> bool:
         """True when time alone gives `advance` something to do: a draw is ripe, or a deadline is over."""
         if self.phase is Phase.DRAWING:

@@ -8,7 +8,10 @@ from __future__ import annotations
 from eth_abi.abi import encode
 from eth_utils.crypto import keccak
 
+from protocols.crypto.bls import BlsPublic
+
 OPENING_BYTES = 32
+POSSESSION_DOMAIN = keccak(text="CrypDoc BLS possession v1")
 
 
 def case_id(chain_id: int, cases: str, case_account: str, scan_commitment: bytes) -> int:
@@ -53,5 +56,15 @@ def label_hash(label: str) -> bytes:
 def consent_hash(
     chain_id: int, market: str, case_account: str, text: bytes, floor_price: int, until: int
 ) -> bytes:
-    """The consent to give when opening a case. See `DataMarket.consentHashOf`."""
-    raise NotImplementedError
+    """The consent that a case is opened with. See `DataMarket.consentHashOf`. text: keccak256 of what was
+    read.
+    """
+    kinds = ("string", "uint256", "address", "address", "(bytes32,uint96,uint64)")
+    fields = ("CrypDoc consent v1", chain_id, market, case_account, (text, floor_price, until))
+    return keccak(encode(kinds, fields))
+
+
+def possession_message(chain_id: int, doctors: str, account: str, public: BlsPublic) -> bytes:
+    """What a proof of possession signs, in `POSSESSION_DOMAIN`. See `Doctors.possessionMessage`."""
+    kinds = ("uint256", "address", "address", "uint256[2]", "uint256[4]")
+    return keccak(encode(kinds, (chain_id, doctors, account, public.g1, public.g2)))
