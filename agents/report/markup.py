@@ -10,7 +10,8 @@ from agents.progress import printable
 
 Child: TypeAlias = "Html | str | Iterable[Child] | None"
 MAX_TEXT = 10_000
-_VOID = frozenset({"meta", "img", "br", "hr", "col", "rect", "circle", "line", "path"})
+_VOID = frozenset({"meta", "img", "br", "hr", "col", "input", "link"})
+_SHAPES = frozenset({"rect", "circle", "line", "path"})
 
 
 class Html(str):
@@ -27,8 +28,10 @@ def raw(text: str) -> Html:
 def h(name: str, attributes: Mapping[str, object] | None = None, *children: Child) -> Html:
     """One element. Attributes that are None or False are left out, True stands bare."""
     given = "".join(_attribute(key, value) for key, value in (attributes or {}).items())
-    if name in _VOID and not children:
-        return Html(f"<{name}{given}>" if name in ("meta", "img", "br", "hr", "col") else f"<{name}{given}/>")
+    if name in _VOID:
+        return Html(f"<{name}{given}>")
+    if name in _SHAPES and not children:
+        return Html(f"<{name}{given}/>")
     return Html(f"<{name}{given}>{join(children)}</{name}>")
 
 

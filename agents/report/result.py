@@ -22,7 +22,7 @@ _GONE = frozenset({"declined", "replaced"})
 
 @dataclass(frozen=True, slots=True)
 class Seat:
-    """One seat. `verdict` is a plain label, `protocols.specialty.INSUFFICIENT`, or None when none was revealed."""
+    """One seat. `verdict` is a plain label, "insufficient evidence", or None when none was revealed."""
 
     doctor: str
     name: str
