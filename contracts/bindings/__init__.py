@@ -8,7 +8,7 @@ receipt = await client.transact(c.cases.advance(account, case_id), signer)
 
 from __future__ import annotations
 
-from contracts.bindings.base import EventSearch, Read, events, events_now, read, read_now, word
+from contracts.bindings.base import EventSearch, Read, events_now, read_now, word
 from contracts.bindings.cases import Cases, OpenCase, Outcome
 from contracts.bindings.certificates import Certificates
 from contracts.bindings.data_market import Consent, DataMarket, Listing
@@ -40,9 +40,7 @@ __all__ = [
     "Reputation",
     "SignedCredential",
     "Terms",
-    "events",
     "events_now",
-    "read",
     "read_now",
     "word",
 ]

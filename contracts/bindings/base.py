@@ -1,8 +1,8 @@
 """What all bindings share: a read and an event search as pure values, and their performers.
 
 A binding computes and never waits: `cases.terms()` is a `Read`, what to ask and how to understand the answer.
-`read` performs it over a network, `read_now` in this process, both at a block that the caller pins, so
-that facts read together belong together. Writes are `Call`s, which the chain client prepares.
+`ChainClient.read` performs it over a network, `read_now` in this process, both at a block that the caller
+pins, so that facts read together belong together. Writes are `Call`s, which the chain client prepares.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from contracts.abi import Abi, artifact
 from contracts.bindings.events import ChainEvent, typed_event
-from contracts.chain.values import Block, Call, CallReader, Log, SyncCallReader
+from contracts.chain.values import Block, Call, Log, SyncCallReader
 
 T = TypeVar("T")
 
@@ -41,27 +41,15 @@ class EventSearch:
         return [event for event in found if event is not None]
 
 
-async def read(reader: CallReader, question: Read[T], block: Block) -> T:
-    """The answer as of a block."""
-    return question.decode(await reader.call(question.to, question.data, block))
-
-
-def read_now(reader: SyncCallReader, question: Read[T], block: Block) -> T:
-    """As `read`, in this process."""
+def read_now(reader: SyncCallReader, question: Read[T], block: Block = "latest") -> T:
+    """The answer of a chain in this process, as of a block. `ChainClient.read` asks over a network."""
     return question.decode(reader.call(question.to, question.data, block))
 
 
-async def events(
-    reader: CallReader, search: EventSearch, from_block: int, to_block: Block
-) -> list[ChainEvent]:
-    """The events in a range of blocks, both included, by (block, index)."""
-    return search.decode(await reader.logs(search.address, search.topics, from_block, to_block))
-
-
 def events_now(
-    reader: SyncCallReader, search: EventSearch, from_block: int, to_block: Block
+    reader: SyncCallReader, search: EventSearch, from_block: int, to_block: Block = "latest"
 ) -> list[ChainEvent]:
-    """As `events`, in this process."""
+    """The events of a chain in this process. `ChainClient.events` asks over a network."""
     return search.decode(reader.logs(search.address, search.topics, from_block, to_block))
 
 

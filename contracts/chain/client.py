@@ -15,17 +15,21 @@ import time
 from collections import defaultdict
 from dataclasses import replace
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
 from contracts.abi import artifact
+from contracts.bindings.base import EventSearch, Read
+from contracts.bindings.events import ChainEvent
 from contracts.chain.address_book import AddressBook
 from contracts.chain.errors import Dropped, NoContract, OutOfGas, Refused, Reverted, RpcError, WrongChain
 from contracts.chain.explain import explain_refusal
 from contracts.chain.rpc import Rpc
 from contracts.chain.values import Block, Call, Log, Receipt, Signer, Topics, UnsignedTx
+
+T = TypeVar("T")
 
 GWEI = 10**9
 GAS_MARGIN = 1.3
@@ -119,6 +123,16 @@ class ChainClient:
     async def has_code(self, address: str, block: Block = "latest") -> bool:
         """True when there is a contract at an address."""
         return await self._ask("eth_getCode", address, _tag(block)) not in (None, "0x", "0x0")
+
+    async def read(self, question: Read[T], block: Block) -> T:
+        """The answer to a binding's question, as of a block."""
+        return question.decode(await self.call(question.to, question.data, block))
+
+    async def events(
+        self, search: EventSearch, from_block: int, to_block: Block = "latest"
+    ) -> list[ChainEvent]:
+        """The events that a binding's search finds, both blocks included, by (block, index)."""
+        return search.decode(await self.logs(search.address, search.topics, from_block, to_block))
 
     async def logs(
         self, address: str, topics: Topics, from_block: int, to_block: Block = "latest"
