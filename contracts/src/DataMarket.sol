@@ -53,6 +53,8 @@ contract DataMarket is IDataMarket, Credits {
         _demandOpen(consent.until);
         if (price < consent.floorPrice) revert PriceTooLow(price, consent.floorPrice);
         if (recordHash == 0) revert EmptyRecord();
+        bytes32 listed = _listings[caseId].recordHash;
+        if (listed != 0 && listed != recordHash) revert RecordFixed(listed);
         _listings[caseId] = Listing(account, price, recordHash, consent.until, true);
         emit Listed(caseId, specialty, recordHash, price);
     }

@@ -93,6 +93,7 @@ contract Doctors is Sortition {
         if (msg.value != REGISTRATION_DEPOSIT) revert WrongDeposit(msg.value, REGISTRATION_DEPOSIT);
         if (n == 0 || n > MAX_SPECIALTIES || n != a.credentials.length) revert BadSpecialties();
         if (a.sealingKey == 0) revert EmptyKey();
+        if (d.blsG1[0] != 0 && (d.blsG1[0] != a.blsG1[0] || d.blsG1[1] != a.blsG1[1])) revert KeyIsForLife();
         bytes32 message = possessionMessage(msg.sender, a.blsG1, a.blsG2);
         if (!Bn254.verify(POSSESSION_DOMAIN, message, a.blsG1, a.blsG2, a.blsProof)) revert BadBlsKey();
 

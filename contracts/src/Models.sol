@@ -154,7 +154,6 @@ contract Models is IModels, Credits {
     /// @inheritdoc IModels
     function accept(Receipt calldata r, bytes calldata signature, bytes32 specialty) external {
         if (msg.sender != CASES) revert OnlyCases();
-        if (!_networks[r.network].active) revert UnknownNetwork(r.network);
         if (_networks[r.network].specialty != specialty) revert BadSpecialty();
         if (r.validUntil < block.timestamp) revert ReceiptExpired(r.validUntil);
         _accept(r, signature);

@@ -39,13 +39,12 @@ abstract contract Sortition is IDoctors {
     /// @dev Each doctor's place in each specialty.
     mapping(bytes32 specialty => mapping(address doctor => Place)) internal _places;
 
-    /// @dev What can still be drawn, in memory: value left in each pool, and the leaves taken out.
+    /// @dev What can still be drawn, in memory: value left in each pool, and the leaves taken out, each as one word:
+    ///      weight * 2^40 + pool * 2^32 + leaf.
     struct Urn {
         uint256[5] left;
-        uint256 taken;
-        uint32[] leaf;
-        uint8[] pool;
-        uint256[] value;
+        uint256 count;
+        uint256[] taken;
     }
 
     // ---------------------------------------------------------------------------------------------------- making
@@ -104,10 +103,7 @@ abstract contract Sortition is IDoctors {
     /// @dev The urn of a snapshot without the excluded doctors.
     function _fill(DrawRequest calldata request) private view returns (Urn memory urn) {
         Trees storage trees = _trees[request.specialty];
-        uint256 room = request.excluded.length + request.seats + SPARE_PICKS;
-        urn.leaf = new uint32[](room);
-        urn.pool = new uint8[](room);
-        urn.value = new uint256[](room);
+        urn.taken = new uint256[](request.excluded.length + request.seats + SPARE_PICKS);
         uint8 height = trees.height;
         for (uint8 pool; pool < Bands.POOLS; ++pool) {
             urn.left[pool] = trees.valueAt(request.epoch, pool, height, 0);
@@ -130,10 +126,7 @@ abstract contract Sortition is IDoctors {
     }
 
     function _take(Urn memory urn, uint8 pool, uint32 leaf, uint256 value) private pure {
-        uint256 n = urn.taken++;
-        urn.leaf[n] = leaf;
-        urn.pool[n] = pool;
-        urn.value[n] = value;
+        urn.taken[urn.count++] = (Forest.weight(value) << 40) | (uint256(pool) << 32) | leaf;
         urn.left[pool] -= value;
     }
 
@@ -185,9 +178,11 @@ abstract contract Sortition is IDoctors {
         pure
         returns (uint256[4] memory taken)
     {
-        for (uint256 i; i < urn.taken; ++i) {
-            uint256 node = urn.leaf[i] >> (2 * level);
-            if (urn.pool[i] == pool && node >> 2 == index) taken[node & 3] += Forest.weight(urn.value[i]);
+        uint256 parent = (uint256(pool) << (30 - 2 * level)) | index;
+        for (uint256 i; i < urn.count; ++i) {
+            uint256 entry = urn.taken[i];
+            uint256 node = (entry & ((1 << 40) - 1)) >> (2 * level);
+            if (node >> 2 == parent) taken[node & 3] += entry >> 40;
         }
     }
 

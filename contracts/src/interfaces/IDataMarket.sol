@@ -41,6 +41,8 @@ interface IDataMarket {
     error PriceTooLow(uint256 price, uint256 floor);
     /// @notice The record hash is zero.
     error EmptyRecord();
+    /// @notice The case was listed with another record: what buyers paid for does not change.
+    error RecordFixed(bytes32 recordHash);
     /// @notice The case is not listed.
     error NotListed(uint256 caseId);
     /// @notice The buyer has this record already.
@@ -50,7 +52,7 @@ interface IDataMarket {
     /// @notice None, or more than `MAX_BATCH`, at once.
     error BadBatch(uint256 count);
 
-    /// @notice Lists a record, or changes its hash and price.
+    /// @notice Lists a record, changes its price, or lists it again. Its hash never changes.
     function list(uint256 caseId, bytes32 recordHash, uint96 price, Consent calldata consent) external;
 
     /// @notice Takes a record off the market; who bought keeps access.

@@ -48,6 +48,8 @@ interface IDoctors {
     error EmptyKey();
     /// @notice The BLS keys do not match, or the proof of possession does not hold.
     error BadBlsKey();
+    /// @notice The account registered before with another BLS key, on which certificates lean.
+    error KeyIsForLife();
     /// @notice The deposit stays while a seat is open.
     error SeatsOpen(uint256 openSeats);
     /// @notice Nothing to withdraw: the doctor has not left.
@@ -59,7 +61,7 @@ interface IDoctors {
     /// @notice A constructor parameter makes no sense.
     error BadParameters();
 
-    /// @notice Registers the caller. The value sent is the deposit.
+    /// @notice Registers the caller. The value sent is the deposit. Who registers again keeps the BLS key.
     function register(Application calldata application) external payable;
 
     /// @notice Admits the caller to a further specialty, or renews a credential.

@@ -30,7 +30,7 @@ interface IModels {
     error UnknownNetwork(bytes32 network);
     /// @notice The record is longer than 512 bytes or the card than 1024.
     error RecordTooLong(uint256 length);
-    /// @notice The specialty is zero, or another than the network was registered with.
+    /// @notice The specialty is zero, or not the one with which the network was registered.
     error BadSpecialty();
     /// @notice Only the patient named in the quote can buy it.
     error NotPatient();
@@ -65,7 +65,8 @@ interface IModels {
     function register(bytes32 network, bytes32 specialty, uint96 price, bytes calldata record, string calldata card)
         external;
 
-    /// @notice Withdraws a network: no purchase or case from here on. Held escrow is not touched.
+    /// @notice Withdraws a network: no purchase from here on. Held escrow is not touched, and receipts still open cases,
+    ///         as their patients have paid for them.
     function unregister(bytes32 network) external;
 
     /// @notice Pays a quote into escrow. Value: price plus dealer fee.
