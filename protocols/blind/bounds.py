@@ -102,11 +102,16 @@ def _reach(weights: IntArray, source: Interval) -> Interval:
     huge = np.abs(w) @ np.maximum(np.abs(low), np.abs(high)).astype(np.float64) >= FAR
     bottom = np.where(huge, -FAR, plus @ low + minus @ high)
     top = np.where(huge, FAR, plus @ high + minus @ low)
+    if weights.dtype.kind == "f":
+        return bottom, top
     return bottom.astype(np.int64), top.astype(np.int64)
 
 
 def term_interval(term: Term, weights: IntArray, source: Interval) -> Interval:
-    """Interval of one term by output channel, from the interval of its source by input channel."""
+    """Interval of one term by output channel, from the interval of its source by input channel.
+
+    A quantiser may ask with real weights (float64) as well and gets a real interval.
+    """
     low, high = source
     if isinstance(term, Conv):
         if term.padding:

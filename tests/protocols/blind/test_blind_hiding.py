@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from protocols.blind.bytesio import IntArray
 from protocols.blind.local import Transcript, make_parties, run_local, run_parties
-from protocols.blind.masking import table_bytes
+from protocols.blind.masking import flips, table_bytes, unflag
 from protocols.blind.masks import PatientMasks
 from protocols.blind.messages import HEADER_BYTES, Kind, Role, decode_frame
 from protocols.blind.network import Network
@@ -50,6 +50,7 @@ def fields(transcript: Transcript) -> dict[str, IntArray]:
             word = unpack(body, STEP.size, bits + 3)
             got[f"{kind.name} word"] = (word & ((1 << bits) - 1)) >> (bits - 6)
             got[f"{kind.name} flags"] = (word >> bits) & 3
+            got[f"{kind.name} raw"] = word
         elif kind is Kind.BUCKET:
             got["BUCKET"] = np.frombuffer(body[:64], np.uint8).astype(np.int64) >> 2
         elif kind is Kind.MASKED_LOGIT:
@@ -58,6 +59,18 @@ def fields(transcript: Transcript) -> dict[str, IntArray]:
             got["ANSWER"] = np.frombuffer(body, np.uint8).astype(np.int64)
         elif kind is Kind.LOGITS:
             got["LOGITS share"] = unpack(body[: (K + 7) // 8], 1, K) >> (K - 6)
+    asked, answered = got.pop("OPEN raw"), got.pop("REPLY raw")
+    m = asked & ((1 << B) - 1)
+    a, b, e = unflag(asked >> B) ^ unflag(answered >> K) ^ flips(STEP, m)
+    assert not e[m >= STEP.cap].any()
+    got |= {
+        "[t < 0] ^ c1 flags": a,
+        "[t < C] ^ c2 flags": b,
+        "both flags": a ^ b,
+        "[wrap] ^ d flags": e[m < STEP.cap],
+    }
+    got["m and a"] = (m >> 1) << 1 | a
+    got["m and b"] = (m >> 1) << 1 | b
     return got
 
 
@@ -75,7 +88,9 @@ def histograms(net: int, picture: str) -> dict[str, IntArray]:
 
 
 def bins(name: str) -> int:
-    return 4 if name.endswith("flags") or name == "ANSWER" else 64
+    if name.endswith("flags"):
+        return 4 if name in ("OPEN flags", "REPLY flags") else 2
+    return 4 if name == "ANSWER" else 64
 
 
 SECRETS = [(1, "white"), (1, "black"), (2, "white")]

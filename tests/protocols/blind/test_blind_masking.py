@@ -7,7 +7,9 @@ import pytest
 from blind_samples import seeds, tiny
 
 from protocols.blind import bucket, masking
+from protocols.blind.bounds import logit_range, relu_range
 from protocols.blind.bytesio import IntArray
+from protocols.blind.layers import Relu
 from protocols.blind.prg import Stream
 from protocols.blind.ring import mod, signed
 from protocols.blind.walk import ClipStep
@@ -36,8 +38,8 @@ def clip_on_shares(step: ClipStep, k: int, v: IntArray, z1: IntArray) -> tuple[I
 def test_clip_of_every_value_in_the_safe_range(bits: int, k: int, cap: int) -> None:
     """Every accumulator that `bounds.relu_range` allows, under every share z1, rounds as stated."""
     shift, half = k - bits, 1 << (bits - 1)
-    top = ((half - 1) << shift) if shift else half
-    safe = np.arange((cap - half) << shift, top)
+    low, high = relu_range(tiny(k, bits, cap), Relu(1, cap)) if shift else (cap - half, half - 1)
+    safe = np.arange(low, high + 1)
     v, z1 = (a.reshape(-1) for a in np.meshgrid(safe, np.arange(1 << k)))
     step = ClipStep(0, (v.size, 1, 1), bits, shift, cap, True)
     y, count, _ = clip_on_shares(step, k, v, z1)
@@ -55,6 +57,16 @@ def test_clip_one_past_the_safe_range_fails() -> None:
     for v, right in ((15 << 3, cap), (((cap - 16) << 3) - 2, 0)):
         y, _, _ = clip_on_shares(step, k, np.full(1 << k, v), z1)
         assert (y != right).any()
+
+
+@pytest.mark.parametrize("k", [14, 18, 24])
+def test_logit_range_is_where_no_rounding_wraps(k: int) -> None:
+    top = tiny(k, 6)
+    (low, high), s, half = logit_range(top), top.logit_shift, 1 << (top.logit_bits - 1)
+    u = (1, 1 << s) if s else (0, 0)
+    assert (low + u[0]) >> s >= -half
+    assert (high + u[1]) >> s == half - 1
+    assert (high + 1 + u[1]) >> s == half
 
 
 def test_opened_index_is_uniform_whatever_the_value() -> None:

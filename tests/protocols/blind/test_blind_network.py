@@ -10,7 +10,7 @@ from blind_samples import every_topology, fill, images, lenet, residual, tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocols.blind.bounds import worst_case
+from protocols.blind.bounds import term_interval, worst_case
 from protocols.blind.layers import Affine, Conv, Dense, Flatten, MaxPool, Relu, Scale, SumPool
 from protocols.blind.network import Network, weight_shapes
 from protocols.blind.reference import run_reference, stochastic
@@ -192,6 +192,25 @@ def test_bounds_hold_on_hostile_images(name: str) -> None:
     for image in hostile:
         for _ in range(3):
             assert run_reference(network, image, stochastic(rng)).overflow == 0
+
+
+def test_zero_padding_is_part_of_the_bound() -> None:
+    """A wire that is 100 everywhere, under taps that cancel: only the border, where padding stands, is not 0."""
+    nodes = (Affine((Conv(0, 1, 1),)), Affine((Conv(1, 1, 3, 1, 1),)))
+    top = Topology((1, 4, 4), nodes, ring_bits=20)
+    taps = np.zeros((1, 1, 3, 3), np.int64)
+    taps[0, 0, 1, 1], taps[0, 0, 1, 2] = -10, 10
+    network = Network(
+        top, [[np.zeros((1, 1, 1, 1), np.int64)], [taps]], [np.array([100]), np.array([0])], bytes(32)
+    )
+    bound = worst_case(network).bounds[1]
+    assert bound.low <= -1000
+    assert bound.high >= 1000
+
+
+def test_real_weights_give_a_real_interval() -> None:
+    low, high = term_interval(Dense(0, 1), np.array([[0.25, -0.5]]), (np.zeros(2), np.ones(2)))
+    assert (low[0], high[0]) == (-0.5, 0.25)
 
 
 def test_bound_is_reached() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from protocols.blind.dealer import DealerParty
 from protocols.blind.local import Parties, make_parties, run_parties
-from protocols.blind.messages import HEADER_BYTES, PART_BYTES, Role, decode_frame
+from protocols.blind.messages import HEADER_BYTES, PART_BYTES, Kind, Role, decode_frame
 from protocols.blind.model import ModelParty
 from protocols.blind.party import Party
 from protocols.blind.patient import PatientParty
@@ -102,6 +102,21 @@ def test_a_frame_before_its_turn_is_refused() -> None:
             party = replay(at)[to]
             with pytest.raises(ProtocolError):
                 party.receive(sender, frame)
+
+
+def test_an_answer_before_the_question_is_refused() -> None:
+    """P's reply, rightly numbered, while M still waits for the dealer and has opened nothing."""
+    model = fresh().model
+    model.start()
+    for sender, _, frame in HONEST:
+        kind = decode_frame(frame).kind
+        if kind == Kind.SEEDS or (sender is Role.PATIENT and kind != Kind.REPLY):
+            model.receive(sender, frame)
+        if kind == Kind.REPLY:
+            with pytest.raises(ProtocolError, match="not to speak now"):
+                model.receive(sender, frame)
+            return
+    raise AssertionError("the session has no reply")
 
 
 def test_dealer_refuses_every_frame() -> None:
