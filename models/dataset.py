@@ -94,7 +94,8 @@ def altered(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     )
     turned = _warped(pixels, turn)
     noise = rng.normal(0, 0.02 * rng.random(), turned.shape)
-    return np.clip(turned ** np.exp(rng.normal(0, 0.25)) + noise, 0, 1).astype(np.float32)
+    made: Pixels = np.clip(turned ** np.exp(rng.normal(0, 0.25)) + noise, 0, 1).astype(np.float32)
+    return made
 
 
 def _reduced(pixels: Pixels) -> Pixels:

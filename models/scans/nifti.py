@@ -15,7 +15,8 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-from nibabel.imageglobals import LoggingOutputSuppressor
+from nibabel.arrayproxy import ArrayProxy
+from nibabel.orientations import apply_orientation, io_orientation
 from numpy.typing import NDArray
 
 from models.scans.scan import Scan, check_dimensions, make_scan
@@ -28,27 +29,33 @@ _LOW, _HIGH = 0.5, 99.5  # percentiles of the slice shown as black and white
 def read_nifti(data: bytes, slice_index: int | None) -> Scan:
     """One slice of a 2-D or 3-D image: `slice_index` along the axial axis, by default the middle.
 
-    Raises ScanError: gzip of something else, four dimensions, colours or complex numbers, a volume above
-    512 MiB, no finite value; and whatever nibabel raises on a damaged file.
+    Raises ScanError: gzip of something else, four dimensions, colours or complex numbers, a volume above 512
+    MiB, no finite value; and whatever nibabel raises on a damaged file.
     """
-    with LoggingOutputSuppressor():
-        image = _open(data)
-        shape = _three_sides(tuple(int(side) for side in image.shape))
-        values, turned = _oriented(image, shape)
-        count = values.shape[2]
-        index = count // 2 if slice_index is None else slice_index
-        if not 0 <= index < count:
-            raise ScanError(f"slice {index} was asked for, and it has {count}", f"choose 0 to {count - 1}")
-        check_dimensions(values.shape[1], values.shape[0])
-        plane = np.asarray(values[:, :, index], dtype=np.float64)
+    header, whole = _open(data)
+    shape = _three_sides(tuple(int(side) for side in header.get_data_shape()))
+    slope, intercept = header.get_slope_inter()
+    place = (header.get_data_shape(), header.get_data_dtype(), header.get_data_offset(), 1.0, 0.0)
+    stored = np.asanyarray(ArrayProxy(io.BytesIO(whole), place).get_unscaled()).reshape(shape)
+    values, turned = _oriented(header, stored)
+    count = values.shape[2]
+    index = count // 2 if slice_index is None else slice_index
+    if not 0 <= index < count:
+        raise ScanError(f"slice {index} was asked for, and it has {count}", f"choose 0 to {count - 1}")
+    check_dimensions(values.shape[1], values.shape[0])
+    plane = np.asarray(values[:, :, index], dtype=np.float64)
+    plane = plane * (1.0 if slope is None else slope) + (0.0 if intercept is None else intercept)
     notes = [f"Axial slice {index} of {count}, counted from 0."] if count > 1 else []
     if not turned:
         notes.append("The header names no orientation: rows and columns are as stored.")
     return make_scan(_stretched(plane), source_format="NIfTI", notes=notes)
 
 
-def _open(data: bytes) -> Any:
-    """The nibabel image of (gzipped) bytes, after its size was checked from the header."""
+def _open(data: bytes) -> tuple[Any, bytes]:
+    """The header, unchecked (nibabel's check talks to the terminal), and the bytes of the unzipped file.
+
+    The size is checked from the header before the voxels are unzipped.
+    """
     zipped = data.startswith(b"\x1f\x8b")
     stream: Any = gzip.GzipFile(fileobj=io.BytesIO(data)) if zipped else io.BytesIO(data)
     head = stream.read(540)
@@ -57,12 +64,13 @@ def _open(data: bytes) -> Any:
     second = head[4:7] == b"n+2"
     if not second and head[344:347] != b"n+1":
         raise ScanError("it is a gzip file of something else than NIfTI", "give the scan itself")
-    kind = nib.Nifti2Image if second else nib.Nifti1Image
-    header = kind.header_class(head[: 540 if second else 348], check=False)
+    header = nib.Nifti2Header(head, check=False) if second else nib.Nifti1Header(head[:348], check=False)
     dtype = header.get_data_dtype()
     if dtype.kind not in "iuf":
         raise ScanError("its values are colours or complex numbers", "give a grey image")
-    size = int(header["vox_offset"]) + prod(header.get_data_shape()) * dtype.itemsize
+    size = (
+        int(header.get_data_offset()) + prod(int(side) for side in header.get_data_shape()) * dtype.itemsize
+    )
     if size > MAX_VOLUME_BYTES:
         raise ScanError(
             f"the volume is {size // 2**20} MiB, and the limit is {MAX_VOLUME_BYTES // 2**20} MiB",
@@ -71,7 +79,7 @@ def _open(data: bytes) -> Any:
     body = stream.read(max(size - len(head), 0))
     if len(head) + len(body) < size:
         raise EOFError("fewer voxels than the header states")
-    return kind.from_bytes(head + body)
+    return header, head + body
 
 
 def _three_sides(shape: tuple[int, ...]) -> tuple[int, int, int]:
@@ -85,15 +93,13 @@ def _three_sides(shape: tuple[int, ...]) -> tuple[int, int, int]:
     return sides[0], sides[1], sides[2] if len(sides) == 3 else 1
 
 
-def _oriented(image: Any, shape: tuple[int, int, int]) -> tuple[NDArray[Any], bool]:
+def _oriented(header: Any, stored: NDArray[Any]) -> tuple[NDArray[Any], bool]:
     """(rows, columns, axial slices) with the front at the top; False when the header names no orientation."""
-    data = np.asanyarray(image.dataobj).reshape(shape)
-    affine = np.asarray(image.affine, dtype=np.float64)
-    coded = int(image.header["sform_code"]) > 0 or int(image.header["qform_code"]) > 0
+    affine = np.asarray(header.get_best_affine(), dtype=np.float64)
+    coded = int(header["sform_code"]) > 0 or int(header["qform_code"]) > 0
     if not coded or not np.isfinite(affine).all() or np.allclose(affine, np.eye(4)):
-        return data, False
-    canonical = nib.as_closest_canonical(nib.Nifti1Image(data, affine))
-    volume = np.asanyarray(canonical.dataobj)  # axes run to the right, the front, the head
+        return stored, False
+    volume = apply_orientation(stored, io_orientation(affine))  # axes run to the right, the front, the head
     return volume[::-1, ::-1, :].transpose(1, 0, 2), True
 
 
