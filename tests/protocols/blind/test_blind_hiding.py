@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from protocols.blind.bytesio import IntArray
 from protocols.blind.local import Transcript, make_parties, run_local, run_parties
-from protocols.blind.masking import flips, table_bytes, unflag
+from protocols.blind.masking import flips, read_correction, table_bytes, unflag
 from protocols.blind.masks import PatientMasks
 from protocols.blind.messages import HEADER_BYTES, Kind, Role, decode_frame
 from protocols.blind.network import Network
@@ -154,6 +154,20 @@ def test_dealer_receives_nothing_and_repeats_nothing() -> None:
             assert a[2][HEADER_BYTES:] != b[2][HEADER_BYTES:], (
                 "a session's noise came again in another session"
             )
+
+
+def test_dealer_draws_afresh_for_each_session_even_from_one_seed() -> None:
+    network, image = fill(TOP, 1), images(TOP.input_shape, 1)["white"]
+    drawn = []
+    for number in (1, 2):
+        *_, transcript = run_local(network, image, seeds(1), session(number))
+        body = next(decode_frame(f).body for _, _, f in transcript if decode_frame(f).kind == Kind.TABLES)
+        model = read_correction(STEP, body, K).words[0]
+        masks = PatientMasks(TOP, network.network_hash(), session(number), seeds(1).patient_dealer)
+        r = (model + masks.clip(STEP)[0].words[0]) % (1 << K)
+        assert (r < 1 << B).all()
+        drawn.append(r)
+    assert (drawn[0] != drawn[1]).any()
 
 
 def correlation(a: NDArray[np.generic], b: NDArray[np.generic]) -> float:

@@ -38,7 +38,9 @@ def clip_on_shares(step: ClipStep, k: int, v: IntArray, z1: IntArray) -> tuple[I
 def test_clip_of_every_value_in_the_safe_range(bits: int, k: int, cap: int) -> None:
     """Every accumulator that `bounds.relu_range` allows, under every share z1, rounds as stated."""
     shift, half = k - bits, 1 << (bits - 1)
-    low, high = relu_range(tiny(k, bits, cap), Relu(1, cap)) if shift else (cap - half, half - 1)
+    low, high = (
+        relu_range(tiny(k, bits, cap, thresholds=()), Relu(1, cap)) if shift else (cap - half, half - 1)
+    )
     safe = np.arange(low, high + 1)
     v, z1 = (a.reshape(-1) for a in np.meshgrid(safe, np.arange(1 << k)))
     step = ClipStep(0, (v.size, 1, 1), bits, shift, cap, True)
