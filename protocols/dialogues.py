@@ -103,7 +103,9 @@ class Said:
 
     def encode(self) -> bytes:
         """Canonical bytes; the envelope's id is their hash, so the same message sent twice counts once."""
-        return encode([VERSION, self.conversation, self.thread, self.number, self.performative, dict(self.body)])
+        return encode(
+            [VERSION, self.conversation, self.thread, self.number, self.performative, dict(self.body)]
+        )
 
     @classmethod
     def decode(cls, data: bytes) -> Said:
@@ -135,4 +137,6 @@ def follow(last: str | None, number: int, said: Said) -> None:
         raise ProtocolError(f"message {said.number} of {said.thread} came when {number} was due")
     allowed = {rules.opening} if last is None else rules.rules.get(last, frozenset())
     if said.performative not in allowed:
-        raise ProtocolError(f"{said.performative} may not follow {last or 'nothing'} in a {rules.name} conversation")
+        raise ProtocolError(
+            f"{said.performative} may not follow {last or 'nothing'} in a {rules.name} conversation"
+        )

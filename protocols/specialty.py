@@ -40,7 +40,9 @@ def specialty(name: str) -> Specialty:
     try:
         return SPECIALTIES[name]
     except KeyError:
-        raise UserError(f"there is no specialty {name!r}", f"choose one of {', '.join(SPECIALTIES)}") from None
+        raise UserError(
+            f"there is no specialty {name!r}", f"choose one of {', '.join(SPECIALTIES)}"
+        ) from None
 
 
 def specialty_of(identifier: bytes) -> Specialty | None:

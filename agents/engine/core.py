@@ -174,4 +174,3 @@ class Core(Generic[S]):
         with self.store.transaction():
             self.store.postpone(pending.effect.id, now + pause, trouble)
         return pause
-

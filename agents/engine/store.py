@@ -91,12 +91,16 @@ class Store:
         except sqlite3.OperationalError as error:
             if "locked" in str(error):
                 raise UserError(
-                    f"another agent is running on {path}", "stop it first, or choose another folder with --data"
+                    f"another agent is running on {path}",
+                    "stop it first, or choose another folder with --data",
                 ) from None
-            raise UserError(f"the case log {path} cannot be opened ({error})", "check the folder and its rights") from None
+            raise UserError(
+                f"the case log {path} cannot be opened ({error})", "check the folder and its rights"
+            ) from None
         except sqlite3.DatabaseError as error:
             raise UserError(
-                f"the case log {path} is damaged ({error})", "restore it from a copy; the keystore is not affected"
+                f"the case log {path} is damaged ({error})",
+                "restore it from a copy; the keystore is not affected",
             ) from None
 
     def close(self) -> None:
@@ -129,7 +133,9 @@ class Store:
         return None if row is None else bytes(row[0])
 
     def save_case(self, key: str, role: str, phase: str, final: bool, state: bytes) -> None:
-        self._db.execute("INSERT OR REPLACE INTO cases VALUES (?, ?, ?, ?, ?)", (key, role, phase, final, state))
+        self._db.execute(
+            "INSERT OR REPLACE INTO cases VALUES (?, ?, ?, ?, ?)", (key, role, phase, final, state)
+        )
 
     def case_keys(self, open_only: bool = False) -> list[str]:
         """Names of cases, oldest first."""
@@ -156,7 +162,13 @@ class Store:
             self._db.execute(
                 "INSERT OR IGNORE INTO effects (id, serial, case_key, kind, body, due)"
                 " VALUES (?, (SELECT COALESCE(MAX(serial), 0) + 1 FROM effects), ?, ?, ?, ?)",
-                (effect.id, case_key, effect.kind, encode(dict(effect.body)), effect.body.get("not_before", 0.0)),
+                (
+                    effect.id,
+                    case_key,
+                    effect.kind,
+                    encode(dict(effect.body)),
+                    effect.body.get("not_before", 0.0),
+                ),
             ).rowcount
             == 1
         )
@@ -170,18 +182,26 @@ class Store:
         )
         return [
             Pending(
-                Effect(r[0], r[1], decode(r[2], _BIG)), r[3], r[4], r[5], decode(r[6], _BIG) if r[6] else None, r[7]
+                Effect(r[0], r[1], decode(r[2], _BIG)),
+                r[3],
+                r[4],
+                r[5],
+                decode(r[6], _BIG) if r[6] else None,
+                r[7],
             )
             for r in rows
         ]
 
     def note_scratch(self, effect_id: str, scratch: dict[str, Any] | None) -> None:
         """Write down what a performer must not lose before it goes on."""
-        self._db.execute("UPDATE effects SET scratch = ? WHERE id = ?", (encode(scratch) if scratch else None, effect_id))
+        self._db.execute(
+            "UPDATE effects SET scratch = ? WHERE id = ?", (encode(scratch) if scratch else None, effect_id)
+        )
 
     def postpone(self, effect_id: str, due: float, trouble: str) -> None:
         self._db.execute(
-            "UPDATE effects SET attempts = attempts + 1, due = ?, trouble = ? WHERE id = ?", (due, trouble, effect_id)
+            "UPDATE effects SET attempts = attempts + 1, due = ?, trouble = ? WHERE id = ?",
+            (due, trouble, effect_id),
         )
 
     def hurry(self, kind: str) -> None:
@@ -190,11 +210,20 @@ class Store:
 
     def finish(self, effect_id: str) -> bool:
         """Mark an effect done; False when it was."""
-        return self._db.execute("UPDATE effects SET done = 1 WHERE id = ? AND done = 0", (effect_id,)).rowcount == 1
+        return (
+            self._db.execute("UPDATE effects SET done = 1 WHERE id = ? AND done = 0", (effect_id,)).rowcount
+            == 1
+        )
+
+    def forget(self, effect_id: str) -> None:
+        """Take an effect out again: it was refused before anything came of it, and may be wished anew."""
+        self._db.execute("DELETE FROM effects WHERE id = ?", (effect_id,))
 
     # ---- conversations
     def thread(self, name: str, opener: str) -> ThreadRow | None:
-        row = self._db.execute("SELECT * FROM threads WHERE name = ? AND opener = ?", (name, opener)).fetchone()
+        row = self._db.execute(
+            "SELECT * FROM threads WHERE name = ? AND opener = ?", (name, opener)
+        ).fetchone()
         return None if row is None else ThreadRow(*row)
 
     def save_thread(self, row: ThreadRow) -> None:

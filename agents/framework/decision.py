@@ -23,7 +23,8 @@ from agents.keyring import Keyring
 from contracts.chain.values import UnsignedTx
 from protocols.case.policy import SpendingPolicy
 from protocols.case.steps import MAIN
-from protocols.crypto import bls
+from protocols.crypto import certificate
+from protocols.crypto.bls import BlsKey, signature_bytes
 from protocols.errors import UserError
 
 
@@ -96,20 +97,29 @@ class Signatory:
         if isinstance(wish, AttestWish):
             if self._policy.role != "doctor":
                 raise UserError("only a doctor's agent attests verdicts", "use the doctor's keystore")
-            return bls.encode_signature(bls.sign(bls.secret_key(self._keyring.bls_seed()), wish.message))
+            key = BlsKey(self._keyring.bls_seed())
+            return signature_bytes(key.sign(certificate.DOMAIN, wish.message))
         if wish.what not in DIGESTS.get(self._policy.role, frozenset()):
             raise UserError(f"a {self._policy.role}'s agent does not sign a {wish.what}", "check the role")
         return self._keyring.sign_digest(wish.digest)
 
     def _transaction(self, wish: TxWish) -> bytes:
         tx = wish.tx
-        account = self._keyring.account() if wish.account == MAIN else self._keyring.case_account(bytes.fromhex(wish.account))
+        account = (
+            self._keyring.account()
+            if wish.account == MAIN
+            else self._keyring.case_account(bytes.fromhex(wish.account))
+        )
         if tx.account.lower() != account.address.lower():
-            raise UserError(f"the transaction is from {tx.account}, not from the account that signs", "report this")
+            raise UserError(
+                f"the transaction is from {tx.account}, not from the account that signs", "report this"
+            )
         contract = wish.name.partition(".")[0]
         to = (tx.to or "").lower()
         if wish.name != "pay" and to != self._contracts.get(contract, "").lower():
-            raise UserError(f"{wish.name} goes to {tx.to}, which is not the {contract} of the address book", "check it")
+            raise UserError(
+                f"{wish.name} goes to {tx.to}, which is not the {contract} of the address book", "check it"
+            )
         own = {self._keyring.address.lower(), account.address.lower()}
         case = bytes.fromhex(wish.case_key) if _is_hex(wish.case_key) else b""
         if case:
@@ -118,7 +128,9 @@ class Signatory:
         spent_case, spent_day = self._allowance.spent(wish.case_key, day, wish.effect_id)
         why = self._policy.objection(wish.name, tx.max_cost_wei, spent_case, spent_day, to_own=to in own)
         if why:
-            raise UserError(f"the policy forbids it: {why}", "raise the cap or change the policy if you mean it")
+            raise UserError(
+                f"the policy forbids it: {why}", "raise the cap or change the policy if you mean it"
+            )
         if wish.name != "pay":
             self._allowance.enter(wish.effect_id, wish.case_key, day, tx.max_cost_wei, wish.name)
         return bytes(account.sign_transaction(tx.to_dict()).raw_transaction)

@@ -26,7 +26,9 @@ class SaidMessage(Message):  # type: ignore[misc]
     def said(self) -> Said:
         """The message as `protocols.dialogues` knows it."""
         thread, _ = self.dialogue_reference
-        return Said(self.conversation.name, thread, self.message_id, self.performative.value, self.get("body"))
+        return Said(
+            self.conversation.name, thread, self.message_id, self.performative.value, self.get("body")
+        )
 
 
 def _make(conversation: Conversation) -> type[SaidMessage]:

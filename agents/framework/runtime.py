@@ -146,7 +146,9 @@ def _skill(role: str, aea: AEA, hear: Hear, beat: Callable[[], None], pulse: flo
     context = SkillContext(aea.context)
     handlers = {}
     for name in SPEAKS[role]:
-        kind = type(f"{name.title()}Handler", (_SaidHandler,), {"SUPPORTED_PROTOCOL": MESSAGES[name].protocol_id})
+        kind = type(
+            f"{name.title()}Handler", (_SaidHandler,), {"SUPPORTED_PROTOCOL": MESSAGES[name].protocol_id}
+        )
         handler = kind(name=name, skill_context=context)
         handler.hear = hear
         handlers[name] = handler

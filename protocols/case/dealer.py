@@ -49,7 +49,9 @@ def _checked(case: DealerCase, event: Event) -> Out:
         "patient": case.patient,
         "network": case.network,
     }
-    ready = steps.say(case.key, "session", case.thread, 2, "ready", case.model, {"session": case.session}, mine=False)
+    ready = steps.say(
+        case.key, "session", case.thread, 2, "ready", case.model, {"session": case.session}, mine=False
+    )
     return replace(case, phase="dealing"), [steps.task(case.key, "deal", case.session, deal), ready]
 
 

@@ -64,6 +64,7 @@ class DoctorCase:
     seat_deposit: int
     case_account: str
     commitment: bytes
+    seat: int = 0
     objection: str = ""
     deadline: int = 0
     patient: str = ""
@@ -77,6 +78,7 @@ class DoctorCase:
     code: int = 0
     confidence: int = 0
     salt: bytes = b""
+    withhold: bool = False
     turn: int = 1
     result: dict[str, Any] | None = None
     trouble: str = ""
@@ -168,6 +170,7 @@ def _unfit(case: DoctorCase, body: dict[str, Any]) -> str:
 
 def _read(case: DoctorCase) -> Out:
     body = {"scan": case.scan, "labels": case.labels, "round": case.round, "case_id": case.case_id}
+    body["seat"] = case.seat
     return replace(case, phase="reading"), [steps.task(case.key, "read", "scan", body)]
 
 
@@ -184,6 +187,7 @@ def _was_read(case: DoctorCase, event: Event) -> Out:
         code=code,
         confidence=confidence,
         salt=salt,
+        withhold=bool(event.body.get("withhold", False)),
     )
     digest = ballot(case, code, confidence, salt)
     return case, [steps.transact(case.key, "commit", "Cases", "commit", [case.case_id, digest])]
@@ -192,9 +196,13 @@ def _was_read(case: DoctorCase, event: Event) -> Out:
 def _recovered(case: DoctorCase, event: Event) -> Out:
     """A lost ballot was found again (or not: then the seat will be a no-show, and the owner is told)."""
     if not event.body["found"]:
-        return replace(case, phase="lost", trouble="the ballot of this seat is lost and could not be found again"), []
+        return replace(
+            case, phase="lost", trouble="the ballot of this seat is lost and could not be found again"
+        ), []
     code, confidence = int(event.body["code"]), int(event.body["confidence"])
-    return replace(case, phase="committed", code=code, confidence=confidence, salt=bytes(event.body["salt"])), []
+    return replace(
+        case, phase="committed", code=code, confidence=confidence, salt=bytes(event.body["salt"])
+    ), []
 
 
 # ---- what the chain shows
@@ -218,7 +226,8 @@ def _forward(case: DoctorCase, view: CaseView, seat: Seat) -> Out:
         return _read(case)
     if case.phase == "committing" and case.salt and seat.status is SeatStatus.COMMITTED:
         case = replace(case, phase="committed")
-    if case.phase == "committed" and view.phase is Phase.REVEAL and seat.status is SeatStatus.COMMITTED:
+    opens = view.phase is Phase.REVEAL and seat.status is SeatStatus.COMMITTED and not case.withhold
+    if case.phase == "committed" and opens:
         args = [case.case_id, case.code, case.confidence, case.salt]
         return replace(case, phase="revealing"), [steps.transact(case.key, "reveal", "Cases", "reveal", args)]
     if case.phase == "revealing" and seat.status is SeatStatus.REVEALED:
@@ -307,15 +316,11 @@ MACHINE: Machine[DoctorCase] = Machine(
             "reverted": stay("declining", "declined"),
         },
         "awaiting": _row("awaiting", "reading", **{"delivery.deliver": stay("awaiting", "reading")}),
-        "reading": _row("reading", **{"was_read": stay("committing")}),
-        "committing": _row(
-            "committing", "committed", "revealing", **{"recovered": stay("committed", "lost")}
-        ),
+        "reading": _row("reading", was_read=stay("committing")),
+        "committing": _row("committing", "committed", "revealing", recovered=stay("committed", "lost")),
         "committed": _row("committed", "revealing", **{"delivery.deliver": stay("committed")}),
         "revealing": _row("revealing", "revealed"),
-        "revealed": _row(
-            "revealed", **{"delivery.certify": stay("revealed"), "attested": stay("revealed")}
-        ),
+        "revealed": _row("revealed", **{"delivery.certify": stay("revealed"), "attested": stay("revealed")}),
         "settled": {
             "mined": stay("settled"),
             "reverted": stay("settled"),
@@ -336,4 +341,3 @@ MACHINE: Machine[DoctorCase] = Machine(
     },
     final=frozenset({"settled", "lost", "declined"}),
 )
-

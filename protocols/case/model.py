@@ -86,7 +86,12 @@ def _checked(case: ModelCase, event: Event) -> Out:
         reason = {"reason": "the prediction is not paid for on chain"}
         refuse = steps.say(case.key, "session", case.session, 2, "refuse", case.patient, reason, mine=False)
         return replace(case, phase="offered"), [refuse]
-    body = {"case_id": case.case_id, "session": case.session, "network": case.network, "patient": case.patient}
+    body = {
+        "case_id": case.case_id,
+        "session": case.session,
+        "network": case.network,
+        "patient": case.patient,
+    }
     begin = steps.say(case.key, "session", f"{case.session}/deal", 1, "begin", case.dealer, body, mine=True)
     return replace(case, phase="arranging"), [begin]
 

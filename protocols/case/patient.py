@@ -16,7 +16,10 @@ from typing import Any
 
 from protocols.case import steps
 from protocols.case.view import CaseView, Phase, SeatStatus
+from protocols.crypto.commitment import record_hash
+from protocols.crypto.eip712 import Quote, Receipt, models_domain, signer_of
 from protocols.effects import Effect, Event, Machine, Step, stay
+from protocols.errors import ProtocolError
 from protocols.specialty import INSUFFICIENT, specialty
 
 MAX_SESSIONS = 4
@@ -56,6 +59,7 @@ class PatientCase:
     panel_size: int
     modality: str
     scan: bytes
+    pixels: bytes
     opening: bytes
     commitment: bytes
     secret: bytes
@@ -64,7 +68,10 @@ class PatientCase:
     contact: bytes
     authority: bytes
     consent: bytes
+    consent_terms: list[Any]
     record_price: int
+    chain_id: int
+    models: str
     escrow_by_bucket: list[int]
     gas_reserve: int
     reclaim_after: int
@@ -74,6 +81,7 @@ class PatientCase:
     asked: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     quotes: dict[str, Any] = field(default_factory=dict)
+    reputations: dict[str, float] = field(default_factory=dict)
     model: str = ""
     sessions: dict[str, int] = field(default_factory=dict)
     bought: dict[str, int] = field(default_factory=dict)
@@ -121,23 +129,52 @@ def _started(case: PatientCase, event: Event) -> Out:
 
 
 def _proposed(case: PatientCase, event: Event) -> Out:
-    model = str(event.body["from"])
-    return replace(case, quotes={**case.quotes, model: event.body["body"]}), []
+    """An offer counts when its owner signed it for this case and its parts are what they should be."""
+    model, body = str(event.body["from"]), event.body["body"]
+    try:
+        offer = quote_of(body["quote"])
+        digest = models_domain(case.chain_id, case.models).digest(offer)
+        honest = signer_of(digest, body["signature"]) == offer.model == model
+        fits = offer.case_id == case.case_id and offer.patient == case.account
+        proper = 0 <= float(body["card"]["auc"]) <= 1 and isinstance(body["topology"], bytes)
+    except (ProtocolError, KeyError, TypeError, ValueError):
+        honest = fits = proper = False
+    if not (honest and fits and proper):
+        return replace(case, refused=[*case.refused, model]), []
+    return replace(case, quotes={**case.quotes, model: body}), []
+
+
+def quote_of(fields: Mapping[str, Any]) -> Quote:
+    """The signed struct in a proposal's body. Raises KeyError or TypeError when it is malformed."""
+    if not isinstance(fields["network"], bytes) or len(fields["network"]) != 32:
+        raise TypeError("a network's id is 32 bytes")
+    numbers = ("case_id", "price", "dealer_fee", "valid_until")
+    if any(isinstance(fields[n], bool) or not isinstance(fields[n], int) or fields[n] < 0 for n in numbers):
+        raise TypeError("a quote's numbers are whole and not negative")
+    return Quote(
+        network=fields["network"],
+        model=str(fields["model"]),
+        case_id=fields["case_id"],
+        patient=str(fields["patient"]),
+        price=fields["price"],
+        dealer=str(fields["dealer"]),
+        dealer_fee=fields["dealer_fee"],
+        valid_until=fields["valid_until"],
+    )
 
 
 def _quote_refused(case: PatientCase, event: Event) -> Out:
     return replace(case, refused=[*case.refused, str(event.body["from"])]), []
 
 
-def _worth(body: Mapping[str, Any]) -> float:
+def _worth(body: Mapping[str, Any], reputation: float) -> float:
     """How good an offer is: accuracy and reputation against price. Higher is better.
 
-    The card's AUC counts by its distance from chance, the reputation (0..1, START in the middle) scales it, and a
+    The card's AUC counts by its distance from chance, the reputation on chain (0..1) scales it, and a
     price in milliether is held against it, so that twice the price must buy clearly more.
     """
     card = body["card"]
     skill = max(0.0, 2.0 * float(card["auc"]) - 1.0)
-    reputation = float(body.get("reputation", 0.5))
     price = (int(body["quote"]["price"]) + int(body["quote"]["dealer_fee"])) / 1e15
     return skill * (0.5 + reputation) - 0.02 * price
 
@@ -150,12 +187,15 @@ def best_quote(case: PatientCase) -> str:
         if m not in case.bad_models
         and int(body["quote"]["price"]) + int(body["quote"]["dealer_fee"]) <= case.price_cap
     ]
-    return min(able, key=lambda m: (-_worth(case.quotes[m]), m), default="")
+    return min(
+        able, key=lambda m: (-_worth(case.quotes[m], float(case.reputations.get(m, 0.5))), m), default=""
+    )
 
 
 def _quote_tick(case: PatientCase, event: Event) -> Out:
     now = float(event.body["now"])
     case, effects = _ask(case, list(event.body.get("models", [])))
+    case = replace(case, reputations=dict(event.body.get("reputations", case.reputations)))
     answered = len(case.quotes) + len(case.refused)
     patient_enough = now - case.started >= case.quote_window
     if best_quote(case) and (patient_enough or answered >= len(case.asked)):
@@ -174,7 +214,16 @@ def _choose(case: PatientCase, now: float) -> Out:
         return _fail(case, case.trouble or "no model is left that could be bought from")
     case = replace(case, model=model, phase="funding", waiting_since=now)
     declines = [
-        steps.say(case.key, "quote", f"{case.key}:{m}", 3, "decline", m, {"reason": "another offer was taken"}, mine=True)
+        steps.say(
+            case.key,
+            "quote",
+            f"{case.key}:{m}",
+            3,
+            "decline",
+            m,
+            {"reason": "another offer was taken"},
+            mine=True,
+        )
         for m in case.quotes
         if m not in (model, *case.bad_models) and not case.bad_models
     ]
@@ -223,17 +272,17 @@ def _funded(case: PatientCase, event: Event) -> Out:
     quote = case.quotes[case.model]
     fields = quote["quote"]
     value = int(fields["price"]) + int(fields["dealer_fee"])
-    args = [quote_args(fields), quote["signature"]]
+    args = [list(quote_of(fields).as_tuple()), quote["signature"]]
     buy = steps.transact(
-        case.key, f"purchase/{case.model}", "Models", "purchase", args, value=value, account=case.account_index
+        case.key,
+        f"purchase/{case.model}",
+        "Models",
+        "purchase",
+        args,
+        value=value,
+        account=case.account_index,
     )
     return replace(case, phase="buying"), [buy]
-
-
-def quote_args(fields: Mapping[str, Any]) -> list[Any]:
-    """A quote's fields in the order of the contract's struct."""
-    order = ("network", "model", "case_id", "patient", "price", "dealer", "dealer_fee", "valid_until")
-    return [fields[name] for name in order]
 
 
 def _bought(case: PatientCase, event: Event) -> Out:
@@ -256,7 +305,12 @@ def _begin(case: PatientCase, now: float) -> Out:
         inference=None,
         receipt=None,
     )
-    body = {"case_id": case.case_id, "session": case.session, "patient": case.account, "authority": case.authority}
+    body = {
+        "case_id": case.case_id,
+        "session": case.session,
+        "patient": case.account,
+        "authority": case.authority,
+    }
     return case, [steps.say(case.key, "session", case.session, 1, "begin", case.model, body, mine=True)]
 
 
@@ -284,7 +338,8 @@ def _ready(case: PatientCase, event: Event) -> Out:
             "dealer": case.quote["dealer"],
             "topology": quote["topology"],
             "card": quote["card"],
-            "scan": case.scan,
+            "network": case.quote["network"],
+            "scan": case.pixels,
         },
     )
     return replace(case, phase="inferring", waiting_since=float(event.body["now"])), [infer]
@@ -308,9 +363,7 @@ def _inferred(case: PatientCase, event: Event) -> Out:
     if event.body["session"] != case.session:
         return case, []
     kept = ("session", "logit", "probability", "bucket", "bytes", "seconds", "rounds")
-    case = replace(
-        case, inference={k: event.body[k] for k in kept}, waiting_since=float(event.body["now"])
-    )
+    case = replace(case, inference={k: event.body[k] for k in kept}, waiting_since=float(event.body["now"]))
     return _open(case, event)
 
 
@@ -332,15 +385,11 @@ def _open(case: PatientCase, event: Event) -> Out:
     """Open the case once both the prediction and an honest receipt for it are here."""
     if case.inference is None or case.receipt is None:
         return case, []
-    receipt = case.receipt["receipt"]
-    honest = (
-        isinstance(receipt, dict)
-        and receipt.get("case_id") == case.case_id
-        and receipt.get("network") == case.quote["network"]
-        and receipt.get("bucket") == case.inference["bucket"]
-    )
-    if not honest or not event.body.get("receipt_ok", True):
-        return _next_model(case, float(event.body["now"]), f"{case.model} signed a receipt for another result")
+    receipt = _honest_receipt(case)
+    if receipt is None:
+        return _next_model(
+            case, float(event.body["now"]), f"{case.model} signed a receipt for another result"
+        )
     args = [
         [
             specialty(case.specialty).id,
@@ -351,12 +400,30 @@ def _open(case: PatientCase, event: Event) -> Out:
             case.sealing_key,
             case.contact,
         ],
-        [receipt["case_id"], receipt["network"], receipt["bucket"], receipt["valid_until"]],
+        list(receipt.as_tuple()),
         case.receipt["signature"],
     ]
-    value = case.escrow_by_bucket[int(receipt["bucket"])]
+    value = case.escrow_by_bucket[receipt.bucket]
     tx = steps.transact(case.key, "open", "Cases", "open", args, value=value, account=case.account_index)
     return replace(case, phase="opening"), [tx]
+
+
+def _honest_receipt(case: PatientCase) -> Receipt | None:
+    """The receipt, when it is the chosen model's own word on the bucket that blind inference opened to both."""
+    assert case.receipt is not None
+    assert case.inference is not None
+    found = case.receipt["receipt"]
+    wanted = (case.case_id, case.quote["network"], case.inference["bucket"])
+    try:
+        receipt = Receipt(found["case_id"], found["network"], found["bucket"], int(found["valid_until"]))
+        if (receipt.case_id, receipt.network, receipt.bucket) != wanted:
+            return None
+        signer = signer_of(
+            models_domain(case.chain_id, case.models).digest(receipt), case.receipt["signature"]
+        )
+    except (ProtocolError, KeyError, TypeError, ValueError):
+        return None
+    return receipt if signer == case.model else None
 
 
 def _opened(case: PatientCase, event: Event) -> Out:
@@ -395,7 +462,11 @@ def _deliver(case: PatientCase, view: CaseView) -> Out:
             "authority": case.authority,
         }
         thread = f"{case.key}:{seat.round}"
-        effects.append(steps.say(case.key, "delivery", f"{thread}:{seat.doctor}", 1, "deliver", seat.doctor, body, mine=True))
+        effects.append(
+            steps.say(
+                case.key, "delivery", f"{thread}:{seat.doctor}", 1, "deliver", seat.doctor, body, mine=True
+            )
+        )
     return replace(case, delivered=delivered), effects
 
 
@@ -455,7 +526,9 @@ def _settled(case: PatientCase, view: CaseView, now: float) -> Out:
         if seat.status is SeatStatus.REVEALED and seat.code == view.code:
             asked.append(seat.doctor)
             thread = f"{case.key}:{seat.round}:{seat.doctor}"
-            effects.append(steps.say(case.key, "delivery", thread, 3, "certify", seat.doctor, body, mine=True))
+            effects.append(
+                steps.say(case.key, "delivery", thread, 3, "certify", seat.doctor, body, mine=True)
+            )
     return replace(case, asked_attest=asked), effects
 
 
@@ -509,16 +582,11 @@ def _collect(case: PatientCase) -> Out:
     case = replace(case, phase="collecting")
     effects = [steps.transact(case.key, "withdraw", "Cases", "withdraw", [], account=case.account_index)]
     if case.outcome == "settled" and case.consent != bytes(32) and case.record:
-        args = [case.case_id, steps_record_hash(case.record), case.record_price]
-        effects.insert(0, steps.transact(case.key, "list", "DataMarket", "list", args, account=case.account_index))
+        args = [case.case_id, record_hash(case.record), case.record_price, case.consent_terms]
+        effects.insert(
+            0, steps.transact(case.key, "list", "DataMarket", "list", args, account=case.account_index)
+        )
     return case, [*effects, *_reclaims(case)]
-
-
-def steps_record_hash(record: bytes) -> bytes:
-    """The hash under which a record is listed."""
-    from protocols.crypto.commitment import record_hash
-
-    return record_hash(record)
 
 
 def _collected(case: PatientCase, event: Event) -> Out:
@@ -527,7 +595,9 @@ def _collected(case: PatientCase, event: Event) -> Out:
     if step == "list":
         return replace(case, listed=event.kind == "mined"), []
     if step == "withdraw":
-        return replace(case, withdrawn=True), [steps.pay(case.key, "sweep", case.wallet, 0, account=case.account_index)]
+        return replace(case, withdrawn=True), [
+            steps.pay(case.key, "sweep", case.wallet, 0, account=case.account_index)
+        ]
     if step == "sweep":
         return replace(case, phase="done" if case.outcome == "settled" else "refunded"), []
     return case, []
@@ -546,8 +616,10 @@ def _requested(case: PatientCase, event: Event) -> Out:
 
 def _access(case: PatientCase, event: Event) -> Out:
     granted = bool(event.body["granted"]) and event.body["buyer"] == event.body["from"]
-    performative, body = ("records", {"record": case.record}) if granted else (
-        "refuse", {"reason": "this record was not bought by you"}
+    performative, body = (
+        ("records", {"record": case.record})
+        if granted
+        else ("refuse", {"reason": "this record was not bought by you"})
     )
     thread, to = str(event.body["thread"]), str(event.body["from"])
     return case, [steps.say(case.key, "purchase", thread, 2, performative, to, body, mine=False)]

@@ -48,7 +48,9 @@ def _tick(order: Order, event: Event) -> Out:
         late = float(event.body["now"]) - order.since > order.patience
         return (replace(order, phase="done"), []) if late else (order, [])
     slot = int(float(event.body["now"]) // 2)
-    return order, [steps.task(order.key, "browse", str(slot), {"specialty": order.specialty, "wanted": order.wanted})]
+    return order, [
+        steps.task(order.key, "browse", str(slot), {"specialty": order.specialty, "wanted": order.wanted})
+    ]
 
 
 def _listed(order: Order, event: Event) -> Out:
@@ -77,7 +79,9 @@ def _bought(order: Order, event: Event) -> Out:
     for name, entry in order.listings.items():
         body = {"case_id": entry["case_id"], "buyer": order.wallet}
         thread = f"{order.key}:{name}"
-        effects.append(steps.say(order.key, "purchase", thread, 1, "request", entry["holder"], body, mine=True))
+        effects.append(
+            steps.say(order.key, "purchase", thread, 1, "request", entry["holder"], body, mine=True)
+        )
     return replace(order, phase="fetching", since=float(event.body["now"])), effects
 
 
@@ -115,7 +119,11 @@ MACHINE: Machine[Order] = Machine(
     state=Order,
     table={
         "browsing": {"tick": stay("browsing"), "listed": stay("browsing", "buying", "nothing")},
-        "buying": {"mined": stay("buying", "fetching"), "reverted": stay("nothing"), "listed": stay("buying")},
+        "buying": {
+            "mined": stay("buying", "fetching"),
+            "reverted": stay("nothing"),
+            "listed": stay("buying"),
+        },
         "fetching": {
             "purchase.records": stay("fetching", "done"),
             "purchase.refuse": stay("fetching", "done"),

@@ -1,0 +1,1 @@
+"""The dealer: hands out correlated randomness and sees nothing."""

@@ -1,0 +1,1 @@
+"""The doctor: reads scans blind, commits, reveals, and signs what the panel agreed on."""

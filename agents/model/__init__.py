@@ -1,0 +1,1 @@
+"""The model owner: sells predictions on scans it cannot see."""

@@ -1,0 +1,1 @@
+"""The patient: from a scan to a diagnosis with a certificate; the scan leaves sealed or not at all."""

@@ -1,0 +1,336 @@
+"""The patient's process."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import secrets
+import time
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from eth_utils.crypto import keccak
+from hexbytes import HexBytes
+
+from agents.engine.blind import fresh_seed, pump, purpose
+from agents.engine.duty import Duty, Setup
+from agents.engine.store import Pending
+from agents.wire import tls
+from agents.wire.channel import Channel
+from contracts.bindings.data_market import Consent
+from models.scans import Scan, prepare, require_modality, scan_bytes, scan_from_bytes, to_png
+from protocols.blind.messages import Role
+from protocols.blind.patient import PatientParty
+from protocols.blind.session import UsedSessions
+from protocols.blind.topology import Topology
+from protocols.case.patient import MACHINE, PatientCase
+from protocols.codec import encode
+from protocols.crypto import certificate
+from protocols.crypto.bls import EncodedG2
+from protocols.crypto.commitment import case_id as case_id_of
+from protocols.crypto.commitment import label_hash, scan_commitment
+from protocols.crypto.derive import verdict_codes
+from protocols.crypto.seal import sealing_public
+from protocols.dialogues import Said
+from protocols.effects import Event
+from protocols.errors import ProtocolError, UserError, WireError
+from protocols.specialty import specialty
+
+GAS_RESERVE = 20_000_000
+"""Gas units that a case account is given for its own transactions; what is left is swept back."""
+
+CONSENT_TEXT = (
+    "I agree that the date, modality, specialty, verdict, confidence, panel size and agreement of this case, "
+    "and nothing else, are sold to researchers; half of each price is mine."
+)
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the patient chose for a case. price_cap: wei a prediction; record_price: wei a record."""
+
+    specialty: str = "neuroradiology"
+    panel: int = 3
+    consent: bool = True
+    record_price: int = 10**15
+    price_cap: int = 10**17
+    quote_window: float = 2.0
+
+
+class PatientDuty(Duty[PatientCase]):
+    """Runs cases. options: wishes (Wishes)."""
+
+    role: ClassVar[str] = "patient"
+    machine = MACHINE
+
+    def __init__(self, setup: Setup) -> None:
+        super().__init__(setup)
+        terms = self.contracts.terms
+        if terms is None:
+            raise UserError("the address book has no terms", "deploy the contracts again")
+        self.terms = terms
+        self._reputations: dict[str, float] = {}
+        self._reputations_due = 0.0
+
+    async def prepare(self) -> None:
+        """Say that scans are welcome."""
+        balance = await self.chain.balance(self.address)
+        self.tell("ready", f"ready; the wallet holds {balance / 1e18:.4f} ether")
+
+    # ---- a new case
+    async def begin(self, scan: Scan, wishes: Wishes) -> str:
+        """Write a case down and start it; its key. Raises `UserError` when it cannot be paid for or read.
+
+        The scan was loaded already: pixels alone, no header. Everything random about the case is drawn here.
+        """
+        field = specialty(wishes.specialty)
+        require_modality(scan, field.modalities)
+        escrow = [await self.ask(self.contracts.cases.escrow_for(b, wishes.panel)) for b in range(4)]
+        price = int(await self._gas_price())
+        await self._check_funds(max(escrow) + wishes.price_cap + GAS_RESERVE * price)
+        key = secrets.token_bytes(16)
+        case_secret, opening = secrets.token_bytes(32), secrets.token_bytes(32)
+        png = await asyncio.to_thread(to_png, scan)
+        account = self.keyring.case_account(key).address
+        commitment = scan_commitment(png, opening)
+        book = self.setup.book
+        identity = case_id_of(book.chain_id, book.address("Cases"), account, commitment)
+        consent = Consent(keccak(text=CONSENT_TEXT), 0, 0)
+        consent_hash = bytes(32)
+        if wishes.consent:
+            consent_hash = await self.ask(self.contracts.market.consent_hash_of(account, consent))
+        now = time.time()
+        with self.store.transaction():
+            scan_blob, pixels = self.store.put_blob(png), self.store.put_blob(scan_bytes(scan))
+        case = PatientCase(
+            key=key.hex(),
+            phase="quoting",
+            case_id=identity,
+            account=account,
+            account_index=key.hex(),
+            wallet=self.address,
+            specialty=field.name,
+            panel_size=wishes.panel,
+            modality=scan.modality,
+            scan=scan_blob,
+            pixels=pixels,
+            opening=opening,
+            commitment=commitment,
+            secret=case_secret,
+            codes=list(verdict_codes(case_secret, len(field.labels))),
+            sealing_key=sealing_public(self.keyring.case_sealing_secret(key)),
+            contact=keccak(self.keyring.wallet),
+            authority=self._authority(key, identity),
+            consent=consent_hash,
+            consent_terms=list(consent.as_tuple()),
+            record_price=wishes.record_price,
+            chain_id=book.chain_id,
+            models=book.address("Models"),
+            escrow_by_bucket=escrow,
+            gas_reserve=GAS_RESERVE * price,
+            reclaim_after=self.terms.grace_seconds,
+            started=now,
+            quote_window=wishes.quote_window,
+            price_cap=wishes.price_cap,
+        )
+        self.core.open_case(
+            case, Event("started", {"models": self._models(), "now": now}, f"{case.key}/started")
+        )
+        return case.key
+
+    def _authority(self, key: bytes, identity: int) -> bytes:
+        """The case account's word that this wallet speaks for it; for the panel's eyes alone."""
+        digest = keccak(b"crypdoc/v1/speaks-for" + identity.to_bytes(32, "big") + self.keyring.wallet)
+        signed = self.keyring.case_account(key).unsafe_sign_hash(HexBytes(digest))
+        return bytes(signed.signature)
+
+    async def _gas_price(self) -> int:
+        probe = await self.chain.prepare_raw(self.address, self.address, b"", 0)
+        self.chain.release(probe)
+        return int(probe.max_fee_per_gas or probe.gas_price or 0)
+
+    async def _check_funds(self, needed: int) -> None:
+        held = await self.chain.balance(self.address)
+        if held < needed:
+            raise UserError(
+                f"the wallet {self.address} holds {held / 1e18:.4f} ether and a case sets aside {needed / 1e18:.4f}",
+                "send ether to it; what a case does not use comes back",
+            )
+
+    def _models(self) -> list[str]:
+        return [record.wallet for record in self.directory.of_role("model")]
+
+    def tick(self, now: float) -> None:
+        """Time passes; models that announced themselves meanwhile are asked too."""
+        body = {"now": now, "models": self._models(), "reputations": dict(self._reputations)}
+        self.core.apply_open(Event("tick", body))
+
+    async def look(self, block: int, now: int) -> None:
+        """Look at the cases, and at the reputation of models that made offers."""
+        await super().look(block, now)
+        for case in self.core.states(open_only=True):
+            if case.phase != "quoting":
+                continue
+            for model, body in case.quotes.items():
+                if model not in self._reputations:
+                    network, field = body["quote"]["network"], specialty(case.specialty)
+                    value = await self.ask(self.contracts.reputation.of_network(network, field.id))
+                    self._reputations[model] = value / 10_000
+
+    # ---- blind inference
+    async def do_infer(self, pending: Pending) -> Event:
+        """Run the patient's side of one session. A second try is another session, asked for by the machine."""
+        body = pending.effect.body
+        start = time.perf_counter()
+        try:
+            outcome = await self._infer(dict(body))
+        except (ProtocolError, WireError, UserError) as error:
+            reason = {"session": body["session"], "reason": str(error), "now": time.time()}
+            return Event("infer_failed", reason, f"{pending.effect.id}/failed")
+        outcome |= {"session": body["session"], "seconds": time.perf_counter() - start, "now": time.time()}
+        return Event("inferred", outcome, f"{pending.effect.id}/inferred")
+
+    async def _infer(self, body: dict[str, Any]) -> dict[str, Any]:
+        session = self.thread_of(body["session"])
+        topology = Topology.decode(body["topology"])
+        scan = scan_from_bytes(self.store.blob(body["scan"]))
+        card = body["card"]
+        require_modality(scan, set(card["modalities"]))
+        image = await asyncio.to_thread(prepare, scan, int(card["channels"]), int(card["side"]))
+        seed = fresh_seed()
+        party = PatientParty(topology, body["network"], image, session, seed, UsedSessions())
+        async with await self._dial(body["dealer"], purpose("seed", session)) as to_dealer:
+            await to_dealer.send(seed)
+            async with await self._dial(body["model"], purpose("blind", session)) as to_model:
+                await to_dealer.recv()
+                self.tell("blind.round", "computing blind, with the model and the dealer", self._name(body))
+                traffic = await pump(party, {Role.MODEL: to_model})
+                await to_model.send(b"done")
+        result = party.result
+        if result.bucket is None or not result.trusted:
+            raise ProtocolError(
+                "the scan is unlike those that the network was made for", "another model is tried"
+            )
+        logit = float(result.values.reshape(-1)[0])
+        return {
+            "logit": logit,
+            "bucket": result.bucket,
+            "probability": _logistic(logit),
+            "bytes": traffic.sent + traffic.received,
+            "rounds": traffic.rounds,
+        }
+
+    async def _dial(self, wallet: str, what: str) -> Channel:
+        record = self.directory.get(wallet) or await self.directory.find(wallet)
+        if record is None:
+            raise WireError(f"{wallet} cannot be found", "check that it runs and is announced")
+        return await tls.connect(record, self.keyring, what)
+
+    def _name(self, body: dict[str, Any]) -> str | None:
+        state = self.core.state(body["session"].split(":")[0])
+        return self.case_name(state) if state else None
+
+    # ---- certificate and market
+    async def do_certify(self, pending: Pending) -> Event:
+        """Add the signatures up, check them here and by the contract, and make the market's record."""
+        body, book = pending.effect.body, self.setup.book
+        case = self.core.state(pending.case_key)
+        assert case is not None
+        assert case.result is not None
+        keys: dict[str, tuple[int, EncodedG2]] = {}
+        for index, seat in enumerate(case.result["panel"]):
+            if seat["doctor"] in body["attests"] and seat["round"] == body["round"]:
+                view = await self.ask(self.contracts.doctors.doctor(seat["doctor"]))
+                keys[seat["doctor"]] = (index, view.bls.g2)
+        made = await asyncio.to_thread(
+            certificate.assemble,
+            book.chain_id,
+            book.address("Cases"),
+            body["case_id"],
+            body["label"],
+            body["date"],
+            keys,
+            body["attests"],
+        )
+        valid = await asyncio.to_thread(made.valid)
+        if valid:
+            check = self.contracts.certificates.check(
+                body["case_id"],
+                label_hash(body["label"]),
+                body["date"],
+                made.seats,
+                made.signature,
+                made.keys,
+            )
+            valid = bool(await self.ask(check))
+        fields = made.to_json() | {"valid": valid}
+        if not valid:
+            fields["why"] = "too few good signatures for a certificate"
+        record = _record(case, case.result)
+        return Event("certified", {"certificate": fields, "record": record}, f"{pending.effect.id}/done")
+
+    def accept(self, sender: str, said: Said) -> PatientCase | None:
+        """A researcher asks for a record."""
+        if said.conversation != "purchase":
+            return None
+        wanted = said.body.get("case_id")
+        return next((c for c in self.core.states() if c.case_id == wanted and c.record), None)
+
+    async def do_check_access(self, pending: Pending) -> Event:
+        """Has whoever asks paid for the record?"""
+        body = pending.effect.body
+        granted = await self.ask(self.contracts.market.has_access(body["buyer"], body["case_id"]))
+        outcome = {"granted": granted, "buyer": body["buyer"], "thread": body["thread"], "from": body["from"]}
+        return Event("access", outcome, f"{pending.effect.id}/done")
+
+    def describe(
+        self, after: PatientCase, before: PatientCase | None, event: Event
+    ) -> tuple[str, str] | None:
+        """Told: each phase once, and seats as they fill."""
+        if before is not None and before.phase == after.phase:
+            if event.kind == "view" and after.delivered != before.delivered:
+                return "reading.sent", "sent the sealed scan to a doctor who took a seat"
+            if event.kind == "inferred":
+                return "blind.done", "the prediction is known here alone; waiting for the receipt"
+            return None
+        label = (after.result or {}).get("label", "")
+        return {
+            "quoting": ("quotes", "the scan is prepared; asking models for their price"),
+            "funding": ("quotes.chosen", "chose an offer; funding the case account"),
+            "buying": ("purchase", "paying for the prediction into escrow"),
+            "arranging": ("blind.begin", "asking the model for a blind session"),
+            "inferring": ("blind", "blind inference begins"),
+            "opening": ("open", "opening the case on chain"),
+            "panel": ("opened", "the case is open; a panel will be drawn"),
+            "certifying": ("settled", f"the panel agreed: {label}; asking for signatures"),
+            "collecting": (
+                "certificate" if after.certificate else "settled",
+                "closing the books of the case",
+            ),
+            "done": ("market", "done: the certificate is here and the rest of the money is back"),
+            "refunded": ("refunded", "the panel did not agree; what was not spent is refunded"),
+            "failed": ("failed", f"the case ended early: {after.trouble}"),
+        }.get(after.phase)
+
+
+def _logistic(logit: float) -> float:
+    return 1 / (1 + math.exp(-max(-60.0, min(60.0, logit))))
+
+
+def _record(case: PatientCase, result: dict[str, Any]) -> bytes:
+    """The bare metadata that is sold: no picture, no address, a day and not an hour."""
+    inference = case.inference or {}
+    return encode(
+        {
+            "form": "CrypDoc record v1",
+            "date": result["date"],
+            "modality": case.modality,
+            "specialty": case.specialty,
+            "verdict": result["label"],
+            "confidence_bucket": inference.get("bucket", 0),
+            "panel": sum(s["round"] == result["rounds"] for s in result["panel"]),
+            "agreeing": result["agreeing"],
+            "rounds": result["rounds"],
+            "salt": secrets.token_bytes(16),
+        }
+    )

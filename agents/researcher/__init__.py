@@ -1,0 +1,1 @@
+"""The researcher: buys bare metadata of settled cases."""

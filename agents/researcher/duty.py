@@ -1,0 +1,99 @@
+"""The researcher's process."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from typing import Any, ClassVar
+
+from eth_utils.crypto import keccak
+
+from agents.engine.duty import Duty
+from agents.engine.store import Pending
+from contracts.bindings.base import events
+from contracts.bindings.events import Listed
+from protocols.case.researcher import MACHINE, Order
+from protocols.effects import Event
+from protocols.specialty import specialty
+
+
+class ResearcherDuty(Duty[Order]):
+    """Places one order and sees it through.
+
+    options: specialty, wanted (records), budget (wei), patience (seconds to look for them).
+    """
+
+    role: ClassVar[str] = "researcher"
+    machine = MACHINE
+
+    async def prepare(self) -> None:
+        """Take the open order up again, or place one."""
+        if not self.core.states(open_only=True):
+            self.place()
+        self.tell("ready", "looking for records on the data market")
+
+    def place(self) -> str:
+        """Write an order down; its key."""
+        options = self.setup.options
+        now = time.time()
+        order = Order(
+            key=secrets.token_hex(8),
+            phase="browsing",
+            wallet=self.address,
+            specialty=options["specialty"],
+            wanted=options["wanted"],
+            budget=options["budget"],
+            patience=options["patience"],
+            since=now,
+        )
+        self.core.open_case(order, Event("tick", {"now": now}, f"{order.key}/placed"))
+        return order.key
+
+    async def look(self, block: int, now: int) -> None:
+        """The market is looked at by the order's own effect."""
+
+    async def do_browse(self, pending: Pending) -> Event:
+        """What is listed now, and who holds it."""
+        field = specialty(pending.effect.body["specialty"])
+        block, now = await self.chain.head()
+        search = self.contracts.market.listings(field.id)
+        found: dict[int, dict[str, Any]] = {}
+        holders = {keccak(bytes.fromhex(r.wallet[2:])): r.wallet for r in self.directory.of_role("patient")}
+        for event in await events(self.chain, search, self.setup.book.deployed_block, block):
+            if not isinstance(event, Listed):
+                continue
+            listing = await self.ask(self.contracts.market.listing_of(event.case_id), block)
+            bought = await self.ask(self.contracts.market.has_access(self.address, event.case_id), block)
+            view = await self.ask(self.contracts.cases.view(event.case_id, block, now), block)
+            holder = holders.get(view.contact)
+            if listing.open and not bought and holder is not None:
+                entry = {"case_id": event.case_id, "price": listing.price, "record_hash": listing.record_hash}
+                found[event.case_id] = entry | {"holder": holder}
+        order = self.core.state(pending.case_key)
+        assert order is not None
+        final = time.time() - order.since > order.patience
+        outcome = {"listings": list(found.values()), "final": final, "now": time.time()}
+        return Event("listed", outcome, f"{pending.effect.id}/done")
+
+    def case_name(self, state: Order) -> str:
+        """An order is no case on chain."""
+        return next((hex(int(name)) for name in state.listings), "")
+
+    def describe(self, after: Order, before: Order | None, event: Event) -> tuple[str, str] | None:
+        """Told: each phase once; the records at the end."""
+        if before is not None and before.phase == after.phase:
+            return None
+        if after.phase == "done":
+            folder = self.setup.data / "records"
+            folder.mkdir(exist_ok=True)
+            for name, fields in after.records.items():
+                plain = {k: v.hex() if isinstance(v, bytes) else v for k, v in fields.items()}
+                (folder / f"{int(name):x}.json").write_text(json.dumps(plain, indent=1) + "\n")
+        return {
+            "browsing": ("market.browse", f"wants {after.wanted} record(s) of {after.specialty}"),
+            "buying": ("bought.pay", f"buying {len(after.listings)} record(s) for {after.spent} wei"),
+            "fetching": ("bought", "paid; asking the patients for the records"),
+            "done": ("market.done", f"holds {len(after.records)} record(s), each as listed"),
+            "nothing": ("market.nothing", f"no purchase: {after.trouble}"),
+        }.get(after.phase)
