@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from protocols.blind.bounds import logit_range, relu_range
 from protocols.blind.bytesio import IntArray
@@ -111,7 +112,7 @@ def open_logits(topology: Topology, v: IntArray, rounding: Rounding) -> tuple[In
     return logits, topology.bucket_of(int(_shift(margin, rounding(index + 1, 1, shift), shift, bits)[0]))
 
 
-def run_reference(network: Network, image: IntArray, rounding: Rounding = nearest) -> Reference:
+def run_reference(network: Network, image: NDArray[np.generic], rounding: Rounding = nearest) -> Reference:
     """The network on one image (C, H, W) of integers, clipped to the topology's input range.
 
     Where `overflow` is not 0 the protocol's result may differ: outside the safe range nothing is promised.

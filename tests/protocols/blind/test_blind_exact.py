@@ -96,7 +96,7 @@ def test_rounding_is_unbiased_and_near_the_nearest() -> None:
     rng = np.random.default_rng(0)
     rounded = [int(run_reference(network, image, stochastic(rng)).logits.flat[0]) for _ in range(40)]
     opened = [int(run_local(network, image, seeds(i), session(i))[0].logits.flat[0]) for i in range(40)]
-    spread = max(np.std(rounded), 1.0)
+    spread = max(float(np.std(rounded)), 1.0)
     assert abs(np.mean(opened) - np.mean(rounded)) < 5 * spread / np.sqrt(40) + 1
     assert abs(np.mean(opened) - near) < 5 * spread + 2
 

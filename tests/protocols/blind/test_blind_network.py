@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocols.blind.bounds import term_interval, worst_case
+from protocols.blind.bytesio import IntArray
 from protocols.blind.layers import Affine, Conv, Dense, Flatten, MaxPool, Relu, Scale, SumPool
 from protocols.blind.network import Network, weight_shapes
 from protocols.blind.reference import run_reference, stochastic
@@ -209,7 +211,8 @@ def test_zero_padding_is_part_of_the_bound() -> None:
 
 
 def test_real_weights_give_a_real_interval() -> None:
-    low, high = term_interval(Dense(0, 1), np.array([[0.25, -0.5]]), (np.zeros(2), np.ones(2)))
+    source = cast("tuple[IntArray, IntArray]", (np.zeros(2), np.ones(2)))
+    low, high = term_interval(Dense(0, 1), cast("IntArray", np.array([[0.25, -0.5]])), source)
     assert (low[0], high[0]) == (-0.5, 0.25)
 
 
