@@ -245,6 +245,7 @@ def _page(title: str, body: list[Html], refresh: int = 0) -> str:
         h("meta", {"name": "viewport", "content": "width=device-width, initial-scale=1"}),
         h("meta", {"http-equiv": "refresh", "content": str(refresh)}) if refresh else None,
         h("title", {}, f"{title} · CrypDoc"),
+        h("link", {"rel": "icon", "href": "/static/icon.png"}),
         h("link", {"rel": "stylesheet", "href": "/static/base.css"}),
         h("link", {"rel": "stylesheet", "href": "/static/classic.css"}),
     )

@@ -24,6 +24,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler
 
 from protocols.errors import CrypDocError, UserError
@@ -156,7 +157,7 @@ async def read_upload(request: web.Request, limit: int) -> tuple[bytes, str]:
                 if len(data) > limit:
                     raise TooLarge(f"the file is larger than {limit // 2**20} MiB", "send one slice of it")
             return bytes(data), str(getattr(part, "filename", "") or "scan")
-    except (ValueError, AssertionError, RuntimeError) as error:
+    except (ValueError, AssertionError, RuntimeError, HttpProcessingError) as error:
         raise UserError("the multipart form is damaged", "send it again: curl -F file=@scan.png") from error
     raise UserError("the form has no field named file", "send the scan as it: curl -F file=@scan.png")
 

@@ -36,6 +36,7 @@ function takeDesk(answer) {
   trouble(null);
   desk.ahead = answer.now - Date.now() / 1000;
   showStatus(answer.status);
+  byId("nocases").hidden = answer.cases.length > 0;
   if (JSON.stringify(answer.cases) === JSON.stringify(desk.cases)) return;
   desk.cases = answer.cases;
   if (!chosen()) choose((desk.cases.find((c) => c.state === "waiting") ?? desk.cases[0])?.id ?? null);
@@ -76,12 +77,11 @@ function render() {
 }
 
 function renderList() {
-  byId("nocases").hidden = desk.cases.length > 0;
   const focused = document.activeElement?.dataset?.case;
   const items = desk.cases.map((one) => {
     const [word, kind] = STATES[one.state] ?? [one.state, ""];
-    const top = el("span", { class: "row" }, el("span", { class: "name" }, capital(one.specialty)), el("span", { class: `chip ${kind}` }, word));
-    const low = el("span", { class: "row quiet small" }, el("code", {}, shortId(one.id)), el("span", { class: "num" }, money(one.bounty_wei)));
+    const top = el("span", { class: "row" }, el("span", { class: "name" }, capital(one.specialty)), el("span", { class: "num small" }, money(one.bounty_wei)));
+    const low = el("span", { class: "row quiet small" }, el("code", {}, shortId(one.id)), el("span", { class: `chip ${kind}` }, word));
     const mark = one.id === desk.chosen;
     return el("li", {}, el("button", { type: "button", "data-case": one.id, "aria-current": mark && "true", onclick: () => choose(one.id) }, top, low));
   });
@@ -220,7 +220,7 @@ for (const name of ["window", "level"]) {
 }
 byId("canvas").addEventListener("pointermove", (event) => {
   const spot = viewer.probe(event);
-  byId("probe").textContent = spot ? `${spot.x}, ${spot.y}: ${spot.grey}   ${Math.round(viewer.scale * 100)} %` : "";
+  byId("probe").textContent = spot ? `${spot.x}, ${spot.y}: ${spot.grey} · ${Math.round(viewer.scale * 100)} %` : "";
 });
 
 const KEYS = {

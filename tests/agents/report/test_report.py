@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from samples import disagree, no_show, refunded, scan_png, settled
+from report_samples import disagree, no_show, refunded, scan_png, settled
 
 from agents.report import CaseResult, write_report
 from agents.report.report import render_report
 from protocols.errors import UserError
 
-PNG = scan_png(16)
+PNG = scan_png()
 EVIL = "\"><script>alert(1)</script><img src=x onerror='alert(2)'>\x1b[31m"
 VOID = {"meta", "img", "br", "hr", "col"}
 

@@ -6,9 +6,9 @@ import io
 import re
 
 import pytest
+from report_samples import START, disagree, no_show, refunded, settled
 from rich.cells import cell_len
 from rich.console import Console
-from samples import START, disagree, no_show, refunded, settled
 
 from agents.demo.screen import Screen, show_summary, summary, summary_text
 from agents.progress import ProgressEvent

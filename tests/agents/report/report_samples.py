@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-import io
-import math
 from typing import Any
 
-from PIL import Image
+from models.scans import synthetic_scan, to_png
 
 ETHER = 10**18
 START = 1_795_000_000.0
 NAMES = ("Dr. Ada", "Dr. Ben", "Dr. Chen", "Dr. Dora", "Dr. Emil", "Dr. Faye", "Dr. Gus")
 
 
-def scan_png(side: int = 192) -> bytes:
-    """A soft disc with a bright spot, by formula."""
-    image = Image.new("L", (side, side))
-    middle = side / 2
-    pixels = []
-    for y in range(side):
-        for x in range(side):
-            r = math.hypot((x - middle) / 0.8, y - middle) / middle
-            skull = 190 * math.exp(-(((r - 0.88) / 0.04) ** 2))
-            brain = (95 + 25 * math.sin(x / 9) * math.cos(y / 11)) * (r < 0.82)
-            spot = 120 * math.exp(-(((x - side * 0.62) / 14) ** 2) - ((y - side * 0.4) / 11) ** 2)
-            pixels.append(min(255, int(skull + brain + spot * (r < 0.82))))
-    image.putdata(pixels)
-    out = io.BytesIO()
-    image.save(out, "PNG")
-    return out.getvalue()
+def scan_png() -> bytes:
+    return to_png(synthetic_scan())
 
 
 def address(seed: int) -> str:
