@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 
 PROTOCOL = "/crypdoc/envelope/1"
 _OUTSTANDING = 8192
+_HELD_OF_ONE, _SEARCHES, _SEARCH_SECONDS = 16, 64, 2.0
 
 
 class WireConnection(Connection):  # type: ignore[misc]
@@ -77,7 +78,8 @@ class WireConnection(Connection):  # type: ignore[misc]
         self._keyring, self._random, self._clock = keyring, random_bytes, clock
         self._window = Window()
         self._outstanding: OrderedDict[bytes, str] = OrderedDict()
-        self._unknown: set[str] = set()
+        self._held: dict[str, list[Envelope]] = {}
+        self._missing: OrderedDict[str, None] = OrderedDict()
         self._searches: set[asyncio.Task[Any]] = set()
         self._home: asyncio.AbstractEventLoop | None = None
         self._arrived: asyncio.Queue[tuple[Envelope, Callable[[], None]] | None] = asyncio.Queue()
@@ -151,9 +153,8 @@ class WireConnection(Connection):  # type: ignore[misc]
             raise ProtocolError("an envelope goes from this wallet to another")
         record = self.directory.get(envelope.to)
         if record is None:
-            self._search(envelope.to)
+            self._search(envelope)
             return
-        self._unknown.discard(envelope.to)
         self.directory.introduce(envelope.to)
         identity = id_of(canonical)
         self._outstanding[identity] = envelope.to
@@ -171,21 +172,40 @@ class WireConnection(Connection):  # type: ignore[misc]
         self.stats["envelopes_sent"] += 1
         self.node.send(envelope.to, PROTOCOL, identity, bytes([ENVELOPE_TAG]) + sealed)
 
-    def _search(self, wallet: str) -> None:
+    def _search(self, envelope: Envelope) -> None:
+        """Looks for the recipient's record, and sends what came for it meanwhile when there is one."""
         self.stats["envelopes_unroutable"] += 1
-        if wallet in self._unknown:
+        wallet = envelope.to
+        if wallet in self._held:
+            if len(self._held[wallet]) < _HELD_OF_ONE:
+                self._held[wallet].append(envelope)
             return
-        self._unknown.add(wallet)
-        log.warning("%s has announced no record yet; asking the bootstrap peers, the engine repeats", wallet)
+        if len(self._searches) >= _SEARCHES:
+            return
+        self._held[wallet] = [envelope]
 
         async def search() -> None:
-            await self.directory.find(wallet)
-            await asyncio.sleep(2)
-            self._unknown.discard(wallet)
+            try:
+                if await self.directory.find(wallet) is None:
+                    self._report_missing(wallet)
+                    await asyncio.sleep(_SEARCH_SECONDS)
+            finally:
+                held = self._held.pop(wallet, [])
+            if self.directory.get(wallet) is not None:
+                self._missing.pop(wallet, None)
+                for late in held:
+                    await self.send(late)
 
         task = asyncio.get_running_loop().create_task(search())
         self._searches.add(task)
         task.add_done_callback(self._searches.discard)
+
+    def _report_missing(self, wallet: str) -> None:
+        if wallet not in self._missing:
+            log.warning("%s has announced no record yet; it is looked for again when needed", wallet)
+        self._missing[wallet] = None
+        if len(self._missing) > _OUTSTANDING:
+            self._missing.popitem(last=False)
 
     def _send_ack(self, to: str, identity: bytes) -> None:
         self.stats["acks_sent"] += 1

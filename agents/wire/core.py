@@ -73,10 +73,21 @@ class Core:
             addresses = [str(address) for address in self.host.get_addrs()]
             if not addresses:
                 raise cannot_listen(host, port, "the address is not this machine's")
-            async with trio.open_nursery() as self.nursery:
-                self.nursery.start_soon(self._watch)
-                ready(addresses)
-                await trio.sleep_forever()
+            try:
+                async with trio.open_nursery() as self.nursery:
+                    self.nursery.start_soon(self._watch)
+                    ready(addresses)
+                    await trio.sleep_forever()
+            finally:
+                await self._say_goodbye()
+
+    async def _say_goodbye(self) -> None:
+        """Closes every connection: py-libp2p, cancelled, would leave the sockets open."""
+        with trio.CancelScope(shield=True) as scope:
+            scope.deadline = trio.current_time() + 2
+            async with trio.open_nursery() as nursery:
+                for muxed in list(self.host.get_network().opened):
+                    nursery.start_soon(_close, muxed.secured_conn)
 
     # -- what others open ------------------------------------------------------------------------------
 

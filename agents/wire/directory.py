@@ -42,6 +42,7 @@ MAX_FROM_ONE = 512
 
 _ANSWER_BYTES = MAX_ANSWER * (MAX_RECORD + 4) + 64
 _RETRY_FIRST = 0.5
+_MEET_SECONDS = 2.0  # between two swaps with one peer because it connected
 
 
 @dataclass(slots=True)
@@ -148,9 +149,10 @@ class Directory:
         return sorted(found, key=lambda record: -record.sequence)
 
     async def find(self, wallet: str) -> PeerRecord | None:
-        """The record of a wallet, asking the bootstrap peers when it is not known. Never raises."""
+        """The record of a wallet; when it is not known, itself (if connected) and the bootstrap peers are asked.
+        Never raises."""
         if wallet not in self._table:
-            await self._ask_all(["find", bytes.fromhex(wallet[2:])])
+            await self._ask_all(["find", bytes.fromhex(wallet[2:])], wallet)
         if wallet in self._table:
             self._pinned.add(wallet)
         return self.get(wallet)
@@ -221,8 +223,10 @@ class Directory:
             self._take(subject, wallet)
             return encode(self._mine(wallet))
         if what == "find" and isinstance(subject, bytes) and len(subject) == 20:
-            records = [self._table.get(to_checksum_address(subject))]
-            return encode([entry.data for entry in records if entry])
+            if subject == self._keyring.wallet:
+                return encode(self._mine(wallet)[: 1 if self._shows(wallet) else 0])
+            entry = self._table.get(to_checksum_address(subject))
+            return encode([entry.data] if entry else [])
         if what == "role" and isinstance(subject, str):
             found = [self._table[record.wallet].data for record in self.of_role(subject)]
             own = [self.own.encode()] if self._role == subject and self._announce else []
@@ -231,9 +235,12 @@ class Directory:
 
     def _mine(self, to: str) -> list[bytes]:
         """What is offered in a swap: the own record, then the records that came last."""
-        own = [self.own.encode()] if self._announce or to in self._friends else []
+        own = [self.own.encode()] if self._shows(to) else []
         last = [entry.data for wallet, entry in reversed(self._table.items()) if wallet != to]
         return [*own, *last[: MAX_ANSWER - 1]]
+
+    def _shows(self, to: str) -> bool:
+        return self._announce or to in self._friends
 
     def _take(self, records: Any, source: str) -> None:
         if not isinstance(records, list) or len(records) > MAX_ANSWER:
@@ -251,12 +258,13 @@ class Directory:
         answer = await self._node.request(wallet, PROTOCOL, encode(question))
         self._take(decode(answer, limit=_ANSWER_BYTES), wallet)
 
-    async def _ask_all(self, question: list[Any]) -> None:
-        async def ask(address: str) -> None:
+    async def _ask_all(self, question: list[Any], *others: str) -> None:
+        async def ask(wallet: str) -> None:
             with contextlib.suppress(WireError, ProtocolError):
-                await self._ask(split_wallet(address), question)
+                await self._ask(wallet, question)
 
-        await asyncio.gather(*(ask(address) for address in self._bootstrap))
+        asked = {*map(split_wallet, self._bootstrap), *others}
+        await asyncio.gather(*(ask(wallet) for wallet in sorted(asked)))
 
     async def _keep_announcing(self, wallet: str) -> None:
         """Swaps with one bootstrap peer for ever: at once when our record changes, else each interval."""
@@ -288,7 +296,7 @@ class Directory:
 
     def _meet(self, wallet: str) -> None:
         now = self._clock()
-        if self._loop is None or now - self._met.get(wallet, -self._interval) < self._interval / 2:
+        if self._loop is None or now - self._met.get(wallet, 0.0) < _MEET_SECONDS:
             return
         self._met[wallet] = now
         self._met.move_to_end(wallet)

@@ -9,6 +9,8 @@ What plain py-libp2p 0.8.1 would do, and what is done here about it:
 * the default host also accepts plaintext and SECIO: only Noise is offered;
 * listening uses SO_REUSEPORT, so a taken port goes unnoticed: it is probed first;
 * a failed dial blacklists the peer for a minute: dialling is done address by address, past that cache;
+* the host dials known addresses by itself: it is kept from it;
+* a stopped host leaves its sockets open: the core closes them first;
 * identify lets strangers write into the address book: it is not served.
 """
 
@@ -17,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import socket
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
@@ -26,6 +29,7 @@ from libp2p.crypto.x25519 import create_new_key_pair as new_noise_key
 from libp2p.host.basic_host import BasicHost
 from libp2p.host.ping import ID as PING
 from libp2p.host.ping import PingService
+from libp2p.network.auto_connector import AutoConnector
 from libp2p.network.config import ConnectionConfig, RetryConfig
 from libp2p.network.connection.raw_connection import RawConnection
 from libp2p.network.exceptions import SwarmException
@@ -51,6 +55,7 @@ logging.getLogger("libp2p").setLevel(logging.CRITICAL)
 
 class _Swarm(Swarm):  # type: ignore[misc]
     on_connected: Callable[[ID], None]
+    opened: weakref.WeakSet[Yamux]
 
     async def add_conn(self, muxed_conn: Any, direction: str = "unknown") -> Any:
         """Registers a connection of a peer that holds a wallet key; any other is closed."""
@@ -59,6 +64,7 @@ class _Swarm(Swarm):  # type: ignore[misc]
         except ProtocolError as error:
             await muxed_conn.close()
             raise SwarmException(str(error)) from None
+        self.opened.add(muxed_conn)
         connection = await super().add_conn(muxed_conn, direction)
         self.on_connected(muxed_conn.peer_id)
         return connection
@@ -75,6 +81,14 @@ class _Swarm(Swarm):  # type: ignore[misc]
             with trio.CancelScope(shield=True) as scope, contextlib.suppress(Exception):
                 scope.deadline = trio.current_time() + 1
                 await raw.close()
+
+
+class _NoAutoConnector(AutoConnector):  # type: ignore[misc]
+    """Dials nobody by itself: whom to reach is the application's affair."""
+
+    async def run_background_task(self, nursery: trio.Nursery) -> None: ...
+
+    async def maybe_connect(self) -> None: ...
 
 
 class _GuardedHost(BasicHost):  # type: ignore[misc]
@@ -118,7 +132,8 @@ def make_host(keyring: Keyring, limits: Limits, on_connected: Callable[[ID], Non
         retry_config=RetryConfig(max_retries=0),
         connection_config=config,
     )
-    swarm.on_connected = on_connected
+    swarm.on_connected, swarm.opened = on_connected, weakref.WeakSet()
+    swarm.auto_connector = _NoAutoConnector(swarm=swarm)
     host = _GuardedHost(
         network=swarm,
         default_protocols=OrderedDict({PING: _refuse}),
