@@ -80,6 +80,12 @@ class Cases(Payer):
         """The case id, known before the case is opened."""
         return self._ask(int, "caseIdOf", case_account, scan_commitment)
 
+    def commitment_of(
+        self, case_id: int, round_: int, doctor: str, code: int, confidence: int, salt: bytes
+    ) -> Read[bytes]:
+        """What to commit to; equal to `commitment.ballot_commitment`."""
+        return self._ask(bytes, "commitmentOf", case_id, round_, doctor, code, confidence, salt)
+
     def escrow_for(self, bucket: int, panel_size: int) -> Read[int]:
         """Wei to send to `open`."""
         return self._ask(int, "escrowFor", bucket, panel_size)

@@ -104,6 +104,10 @@ class Doctors(Binding):
         """What the proof of possession signs."""
         return self._ask(bytes, "possessionMessage", account, bls.g1, bls.g2)
 
+    def credential_digest(self, account: str, specialty: bytes, valid_until: int) -> Read[bytes]:
+        """What an attester signs; equal to `doctors_domain(..).digest(Credential(..))`."""
+        return self._ask(bytes, "credentialDigest", account, specialty, valid_until)
+
     # -- writes
 
     def register(self, account: str, application: Application, deposit: int) -> Call:
@@ -130,9 +134,9 @@ class Doctors(Binding):
         """Bring a doctor's weight in the draws up to date."""
         return self._do(account, "refresh", doctor, specialty)
 
-    def leave(self, account: str) -> Call:
-        """Leave."""
-        return self._do(account, "leave")
+    def resign(self, account: str) -> Call:
+        """Leave: no draw from here on; open seats stay owed."""
+        return self._do(account, "resign")
 
     def withdraw_deposit(self, account: str) -> Call:
         """Take the deposit back after leaving."""

@@ -258,12 +258,10 @@ class Bought(CaseEvent):
     price: int
 
 
-def _leaves(kind: type[ChainEvent]) -> list[type[ChainEvent]]:
-    below = kind.__subclasses__()
-    return [leaf for sub in below for leaf in _leaves(sub)] if below else [kind]
-
-
-KINDS = {kind.__name__: kind for kind in _leaves(ChainEvent)}
+_ALL = [kind for kind in globals().values() if isinstance(kind, type) and issubclass(kind, ChainEvent)]
+_BASES = {base for kind in _ALL for base in kind.__bases__}
+KINDS: dict[str, type[ChainEvent]] = {kind.__name__: kind for kind in _ALL if kind not in _BASES}
+"""The classes by the names of their events, without those that only gather others."""
 _WRAPPED = {"phase": Phase, "status": SeatStatus}
 
 

@@ -12,9 +12,9 @@ class Reputation(Binding):
 
     contract: ClassVar[str] = "Reputation"
 
-    def of(self, account: str, specialty: bytes) -> Read[int]:
+    def of_doctor(self, account: str, specialty: bytes) -> Read[int]:
         """A doctor's, drift included."""
-        return self._ask(int, "of", account, specialty)
+        return self._ask(int, "ofDoctor", account, specialty)
 
     def of_network(self, network: bytes, specialty: bytes) -> Read[int]:
         """A network's, drift included."""
