@@ -93,6 +93,12 @@ def bins(name: str) -> int:
     return 4 if name == "ANSWER" else 64
 
 
+def unlikely(freedom: int) -> float:
+    """What chi-square exceeds about once in 3,500,000 times: five sigma by Wilson and Hilferty's approximation."""
+    part = 2 / (9 * freedom)
+    return float(freedom * (1 - part + 5 * np.sqrt(part)) ** 3)
+
+
 SECRETS = [(1, "white"), (1, "black"), (2, "white")]
 
 
@@ -103,7 +109,7 @@ def test_all_that_is_received_is_uniform(net: int, picture: str) -> None:
         mean = counts.sum() / n
         statistic = ((counts[:n] - mean) ** 2 / mean).sum()
         assert counts[n:].sum() == 0
-        assert abs(statistic - (n - 1)) < 5 * np.sqrt(2 * (n - 1)), (name, statistic)
+        assert statistic < unlikely(n - 1), (name, statistic)
 
 
 @pytest.mark.parametrize("other", SECRETS[1:])
@@ -114,7 +120,7 @@ def test_no_field_tells_one_secret_from_another(other: tuple[int, str]) -> None:
         n = bins(name)
         a, b = one[name][:n], two[name][:n]
         statistic = ((a - b) ** 2 / np.maximum(a + b, 1)).sum()
-        assert statistic < (n - 1) + 5 * np.sqrt(2 * (n - 1)), (name, statistic)
+        assert statistic < unlikely(n - 1), (name, statistic)
 
 
 def test_the_test_sees_what_is_not_masked() -> None:
