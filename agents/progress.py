@@ -68,10 +68,15 @@ PHASE_OF_STEP: Mapping[str, str] = {
     "bought": "Data market",
 }
 
+# Steps that share a first word with a phase but do not begin it: a researcher looks for records before there
+# are any, and a doctor's round can be over while the case goes on.
+STEPS_OF_NO_PHASE = frozenset({"market.browse", "market.nothing", "settled.seat"})
+
 
 def phase_of(step: str) -> str | None:
     """The phase of a case that a step belongs to, or None (start, stop, peer and the like)."""
-    return PHASE_OF_STEP.get(step.split(".", 1)[0].lower())
+    step = step.lower()
+    return None if step in STEPS_OF_NO_PHASE else PHASE_OF_STEP.get(step.split(".", 1)[0])
 
 
 def printable(text: str, limit: int = MAX_TEXT) -> str:

@@ -166,6 +166,9 @@ def test_every_phase_is_reachable_and_unknown_steps_have_none() -> None:
     assert set(PHASE_OF_STEP.values()) == set(PHASES)
     assert phase_of("blind.round") == "Blind inference"
     assert phase_of("peer.met") is None
+    assert phase_of("settled") == "Settled"
+    assert phase_of("settled.seat") is None
+    assert phase_of("market.browse") is None
 
 
 def test_printable_bounds_and_cleans() -> None:
