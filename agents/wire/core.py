@@ -142,7 +142,7 @@ class Core:
                 clean = True
             except StreamError:
                 pass
-            except ProtocolError as error:
+            except (ProtocolError, WireError) as error:
                 self._stats["frames_refused"] += 1
                 log.warning("%s: cut a %s stream: %s", wallet, protocol, error)
             except Exception:
@@ -233,7 +233,7 @@ class Core:
             answer = await read_frame(stream, MAX_FRAME, self._limits.request_timeout)
             clean = True
             return answer
-        except (StreamError, ProtocolError) as error:
+        except (StreamError, ProtocolError, WireError) as error:
             why = str(error) or "it closed the stream"
             raise WireError(f"{wallet} did not answer ({why})", "it is tried again") from None
         finally:

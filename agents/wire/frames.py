@@ -8,7 +8,7 @@ import trio
 from libp2p.network.stream.exceptions import StreamEOF
 
 from agents.wire.limits import Limits
-from protocols.errors import ProtocolError
+from protocols.errors import ProtocolError, WireError
 
 LENGTH_BYTES = 4
 _CHUNK = 256 << 10
@@ -32,12 +32,12 @@ async def read_body(stream: Any, length: int, timeout: float) -> bytes:
 
 
 async def read_frame(stream: Any, maximum: int, timeout: float) -> bytes:
-    """One whole frame within `timeout` seconds. Raises `ProtocolError`."""
+    """One whole frame. Raises `ProtocolError` above `maximum`, `WireError` after `timeout` seconds."""
     try:
         with trio.fail_after(timeout):
             return await _read_exactly(stream, await read_length(stream, maximum))
     except trio.TooSlowError:
-        raise ProtocolError(f"no frame arrived within {timeout:.0f} seconds") from None
+        raise WireError(f"the peer was silent for {timeout:.0f} seconds", "try again") from None
 
 
 async def write_frame(stream: Any, data: bytes) -> None:

@@ -261,7 +261,8 @@ class Stream:
         await self._bridge.call(write_frame, self._raw, data)
 
     async def receive(self, maximum: int, timeout: float) -> bytes:
-        """Reads one frame of at most `maximum` bytes within `timeout` seconds. Raises `ProtocolError`."""
+        """Reads one frame of at most `maximum` bytes within `timeout` seconds. Raises `ProtocolError`
+        or `WireError`."""
         return await self._bridge.call(read_frame, self._raw, maximum, timeout)
 
     async def close(self, clean: bool = True) -> None:

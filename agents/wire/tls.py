@@ -78,8 +78,10 @@ class TlsChannel(Channel):
         try:
             async with asyncio.timeout(timeout):
                 self._writer.write(len(frame).to_bytes(4, "big"))
-                self._writer.write(frame)
-                await self._writer.drain()
+                view = memoryview(frame)
+                for start in range(0, len(view), _BUFFER):  # `drain` notices a full pipe one write late
+                    self._writer.write(view[start : start + _BUFFER])
+                    await self._writer.drain()
         except TimeoutError:
             self.cut()
             raise WireError(f"the peer took nothing for {timeout:.0f} seconds", "try again") from None
@@ -210,6 +212,8 @@ class TlsServer:
         self._tasks.add(task)
         try:
             await self._attend(channel)
+        except asyncio.CancelledError:  # by `close`; asyncio's own callback would stumble over it
+            log.debug("a channel ends with its server")
         finally:
             self._tasks.discard(task)
             await channel.close()
