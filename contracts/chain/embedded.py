@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -35,7 +36,14 @@ MAX_BATCH = 100
 REST_AFTER = 30.0
 """Seconds without a request after which no more empty blocks are mined."""
 
+MAX_DEPTH = 32
+"""py-evm raises Python's recursion limit so far that deeper JSON would overflow the C stack and kill the
+process.
+"""
+
 T = TypeVar("T")
+
+_TEXT = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
 
 class EmbeddedChain:
@@ -82,7 +90,7 @@ class EmbeddedChain:
         self._evm = await self._in_worker(self._make)
         api = Api(self._evm)
         app = web.Application(client_max_size=MAX_REQUEST)
-        app.router.add_post("/", lambda request: self._serve(api, request))
+        app.router.add_post("/", partial(self._serve, api))
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
         try:
@@ -121,7 +129,7 @@ class EmbeddedChain:
         """Mine an empty block whenever the head is a period old and somebody cares."""
         while True:
             await asyncio.sleep(self._period / 2)
-            stale = self._clock() - evm.head.timestamp >= self._period
+            stale = self._clock() - evm.mined_at >= self._period
             if stale and time.monotonic() - self._asked < REST_AFTER:
                 await self._in_worker(evm.mine)
 
@@ -132,7 +140,7 @@ class EmbeddedChain:
             return web.Response(status=403, text="unknown host name\n")
         self._asked = time.monotonic()
         try:
-            asked = json.loads(await request.read())
+            asked = _parse(await request.read())
         except (ValueError, RecursionError):
             return web.json_response(failure(None, -32700, "the request is not JSON"))
         if isinstance(asked, list):
@@ -146,3 +154,14 @@ class EmbeddedChain:
     def _names_us(self, host: str) -> bool:
         name = host.rsplit(":", 1)[0].strip("[]").lower()
         return name in ("localhost", "127.0.0.1", "::1", self.host.lower()) or self.host in ("0.0.0.0", "::")  # noqa: S104
+
+
+def _parse(body: bytes) -> Any:
+    """The JSON in a request. Raises `ValueError`, also when it is nested more than `MAX_DEPTH` deep."""
+    if body.count(b"[") + body.count(b"{") > MAX_DEPTH:
+        depth = 0
+        for bracket in re.findall(rb"[\[\]{}]", _TEXT.sub(b"", body)):
+            depth += 1 if bracket in b"[{" else -1
+            if depth > MAX_DEPTH:
+                raise ValueError("nested too deeply")
+    return json.loads(body)

@@ -139,6 +139,8 @@ class EvmChain:
         self._mined: dict[bytes, Mined] = {}
         self._blocks: list[tuple[bytes, ...]] = []
         self._held: dict[bytes, dict[int, SignedTransactionAPI]] = {}
+        self.mined_at = clock()
+        """The clock at the newest block, finer than its timestamp."""
         self._chain = self._start(fund)
         for number in range(self._chain.get_canonical_head().block_number + 1):
             self._index(self._chain.get_canonical_block_header_by_number(BlockNumber(number)))
@@ -287,6 +289,7 @@ class EvmChain:
     def _end(self) -> None:
         self._index(self._chain.get_canonical_head())
         self._journal.commit()
+        self.mined_at = self._clock()
 
     def _decode(self, raw: bytes) -> SignedTransactionAPI:
         try:

@@ -174,6 +174,23 @@ def test_calls_and_estimates(chain: EvmChain) -> None:
     assert chain.head.block_number == 0
 
 
+def test_the_deepest_calls_and_nestings_do_no_harm(chain: EvmChain) -> None:
+    again = bytes.fromhex("60006000600060006000305af100")  # CALL(gas, this, 0, ..)
+    create = bytes([0x60, len(again), 0x60, 12, 0x60, 0, 0x39, 0x60, len(again), 0x60, 0, 0xF3]) + again
+    tx_hash = chain.submit(raw(0, to="", value=0, data="0x" + create.hex(), gas=200_000))
+    mined = chain.mined(tx_hash)
+    assert mined is not None
+    assert mined.contract_address is not None
+    assert chain.call(Message(mined.contract_address)) == b""
+    nested = b"\xc0"
+    for _ in range(20_000):
+        size = len(nested).to_bytes(4, "big").lstrip(b"\0") if nested else b""
+        head = bytes([0xC0 + len(nested)]) if len(nested) < 56 else bytes([0xF7 + len(size)]) + size
+        nested = head + nested
+    with pytest.raises(TxRefused):
+        chain.submit(nested)
+
+
 def test_a_chain_carries_on_from_its_file(clock: Clock, tmp_path: Path) -> None:
     path = tmp_path / "chain"
     chain = make(clock, path)
