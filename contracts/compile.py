@@ -82,7 +82,9 @@ def build() -> dict[str, str]:
         made = contracts[name]
         creation, deployed = made["evm"]["bytecode"]["object"], made["evm"]["deployedBytecode"]["object"]
         if len(deployed) // 2 > LARGEST or len(creation) // 2 > LARGEST_INIT:
-            raise UserError(f"{name} has {len(deployed) // 2} bytes of code", f"bring it to {LARGEST} or less")
+            raise UserError(
+                f"{name} has {len(deployed) // 2} bytes of code", f"bring it to {LARGEST} or less"
+            )
         artifact = {
             "contractName": name,
             "abi": made["abi"],
@@ -113,7 +115,9 @@ def main(arguments: list[str] | None = None) -> int:
     if check:
         stale = differences(artifacts)
         if stale:
-            print(f"artifacts differ from the sources: {', '.join(stale)}; compile and commit", file=sys.stderr)
+            print(
+                f"artifacts differ from the sources: {', '.join(stale)}; compile and commit", file=sys.stderr
+            )
         return 1 if stale else 0
     ARTIFACTS.mkdir(exist_ok=True)
     for path in ARTIFACTS.glob("*.json"):

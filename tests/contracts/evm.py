@@ -13,6 +13,7 @@ last 256 blocks. `with chain.undone(): ...` takes everything back at the end.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from eth_abi.abi import decode, encode
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
@@ -34,12 +36,24 @@ Entry = dict[str, Any]
 
 
 class Reverted(Exception):
-    """A call that the contract refused. name: the custom error, `Panic`, `Error`, or "" for none."""
+    """A call that the contract refused. name: the custom error, `Panic`, the reason revm gives, or ""."""
 
-    def __init__(self, name: str, values: tuple[Any, ...] = ()) -> None:
+    def __init__(self, name: str, values: tuple[Any, ...] = (), gas: int = 0) -> None:
         super().__init__(f"{name}{values}")
         self.name = name
         self.values = values
+        self.gas = gas
+
+
+@contextmanager
+def refused(name: str, *values: Any, most_gas: int = BLOCK_GAS) -> Iterator[None]:
+    """Demands that what happens inside reverts with this error, and these values where given."""
+    with pytest.raises(Reverted) as caught:
+        yield
+    error = caught.value
+    assert error.name == name, f"refused by {error}, not by {name}"
+    assert not values or error.values == values, f"{error} does not carry {values}"
+    assert error.gas <= most_gas, f"{error} burned {error.gas} gas"
 
 
 @dataclass(frozen=True)
@@ -165,7 +179,7 @@ class Chain:
     def deploy(self, sender: str, name: str, *arguments: Any, made: Entry | None = None) -> Contract:
         """Deploys an artifact by name, or a given one under that name."""
         made = made or artifact(name)
-        inputs = next((e["inputs"] for e in made["abi"] if e["type"] == "constructor"), [])
+        inputs: list[Entry] = next((e["inputs"] for e in made["abi"] if e["type"] == "constructor"), [])
         code = bytes.fromhex(made["bytecode"][2:]) + encode([kind_of(i) for i in inputs], arguments)
         self.learn(made["abi"])
         self.mine()
@@ -189,9 +203,9 @@ class Chain:
         """A transaction in a block of its own. Raises `Reverted`."""
         self.mine()
         output = self._call(sender, contract, name, arguments, value, static=False)
-        result = self.evm.result
+        result: Any = self.evm.result
         events = [event for log in result.logs if (event := self._event(log))]
-        return Receipt(int(result.gas_used), events, self._returned(contract, name, output))
+        return Receipt(self.last_gas(), events, self._returned(contract, name, output))
 
     def view(self, contract: Contract, name: str, *arguments: Any, sender: str = "0x" + "00" * 20) -> Any:
         """A call that changes nothing, in the present block. Raises `Reverted`."""
@@ -201,7 +215,12 @@ class Chain:
     def gas_of_view(self, contract: Contract, name: str, *arguments: Any) -> int:
         """Gas that the call took, 21,000 and calldata included."""
         self.view(contract, name, *arguments)
-        return int(self.evm.result.gas_used)
+        return self.last_gas()
+
+    def last_gas(self) -> int:
+        """Gas of the last call that went through."""
+        result: Any = self.evm.result
+        return int(result.gas_used)
 
     # ----------------------------------------------------------------------------------------------- inside
 
@@ -209,7 +228,14 @@ class Chain:
         self.evm.set_block_env(BlockEnv(number=self.number, timestamp=self.time, gas_limit=BLOCK_GAS))
 
     def _call(
-        self, sender: str, contract: Contract, name: str, arguments: Sequence[Any], value: int, *, static: bool
+        self,
+        sender: str,
+        contract: Contract,
+        name: str,
+        arguments: Sequence[Any],
+        value: int,
+        *,
+        static: bool,
     ) -> bytes:
         entry = contract.function(name)
         data = encode([kind_of(i) for i in entry["inputs"]], arguments)
@@ -250,13 +276,15 @@ class Chain:
 
     def _reverted(self, error: RuntimeError) -> Reverted:
         text = str(error)
+        found = re.search(r"gas_used: (\d+)", text)
+        gas = int(found[1]) if found else 0
         if "output: 0x" not in text:
-            return Reverted(text)
+            return Reverted(text, gas=gas)
         output = bytes.fromhex(text.split("output: 0x")[1].split(" ")[0].rstrip("}"))
         entry = self.errors.get(output[:4])
         if entry is not None:
             kinds = [kind_of(i) for i in entry["inputs"]]
-            return Reverted(entry["name"], decode(kinds, output[4:]))
+            return Reverted(entry["name"], decode(kinds, output[4:]), gas)
         if output[:4] == keccak(text="Panic(uint256)")[:4]:
-            return Reverted("Panic", decode(["uint256"], output[4:]))
-        return Reverted("")
+            return Reverted("Panic", decode(["uint256"], output[4:]), gas)
+        return Reverted("", gas=gas)
