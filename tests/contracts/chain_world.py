@@ -40,7 +40,7 @@ class World:
         self.signer = LocalSigner(self.secrets.values())
         self.address = dict(zip(names, self.signer.accounts, strict=True))
         self.doctors = [name for name in names if name.startswith("doctor")]
-        self.bls = {name: bls.BlsKey(self.secrets[name]) for name in self.doctors}
+        self.bls = {name: bls.BlsKey(self.secrets[name]) for name in [*self.doctors, "stranger"]}
         self.gas: dict[str, int] = {}
 
     @classmethod
@@ -56,7 +56,9 @@ class World:
         world.book, world.c = book, Contracts(book)
         await world.do(world.c.models.register(at["model"], NETWORK, SPECIALTY.id, 1000, b"record", "a card"))
         for name in world.doctors:
-            await world.do(world.c.doctors.register(at[name], world.application(name), QUICK.registration_deposit))
+            await world.do(
+                world.c.doctors.register(at[name], world.application(name), QUICK.registration_deposit)
+            )
         return world
 
     async def do(self, call: Call) -> Receipt:
