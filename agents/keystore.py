@@ -132,7 +132,7 @@ def _read(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise KeystoreError(
-            f"there is no keystore at {path}", "create one with: crypdoc keys create"
+            f"there is no keystore at {path}", "make one: crypdoc keys new --keystore FILE"
         ) from None
     except OSError as error:
         raise KeystoreError(

@@ -141,9 +141,16 @@ class WireConnection(Connection):  # type: ignore[misc]
             self._window.commit(sender, identity)
             self._send_ack(sender, identity)
 
+        self._at_home(commit)
+
+    def not_yet(self, sender: str, identity: bytes) -> None:
+        """Wants the envelope again when its sender repeats it: it came too early. From any thread."""
+        self._at_home(lambda: self._window.forget(sender, identity))
+
+    def _at_home(self, work: Callable[[], None]) -> None:
         if self._home is None:
             raise WireError("the connection is not up", "connect it first")
-        self._home.call_soon_threadsafe(commit)
+        self._home.call_soon_threadsafe(work)
 
     # -- inside ----------------------------------------------------------------------------------------
 

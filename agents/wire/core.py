@@ -240,10 +240,16 @@ class Core:
             await finish(stream, clean)
 
     async def drain(self, timeout: float) -> None:
-        """Waits until the outboxes of reachable peers are written, `timeout` seconds at most."""
+        """Waits until reachable peers have read their outboxes, `timeout` seconds at most.
+
+        A connection that closes earlier takes what its peer has not read yet with it.
+        """
+        reachable = [outbox for outbox in self._outboxes.values() if outbox.up]
+        for outbox in reachable:
+            outbox.finish()
         with trio.move_on_after(timeout):
-            while any(box.up and not box.empty for box in self._outboxes.values()):
-                await trio.sleep(0.01)
+            for outbox in reachable:
+                await outbox.done.wait()
 
     # -- watching --------------------------------------------------------------------------------------
 

@@ -221,7 +221,9 @@ class Directory:
         what, subject = value
         if what == "swap" and isinstance(subject, list):
             self._take(subject, wallet)
-            return encode(self._mine(wallet))
+            known = self._table.get(wallet)
+            newer = [known.data] if known and known.data not in subject else []  # its clock went back
+            return encode([*newer, *self._mine(wallet)][:MAX_ANSWER])
         if what == "find" and isinstance(subject, bytes) and len(subject) == 20:
             if subject == self._keyring.wallet:
                 return encode(self._mine(wallet)[: 1 if self._shows(wallet) else 0])

@@ -75,7 +75,7 @@ class Window:
     have dropped it. One that was committed never is; its ack is repeated.
     """
 
-    def __init__(self, depth: int = 512, senders: int = 512, patience: float = 30.0) -> None:
+    def __init__(self, depth: int = 512, senders: int = 512, patience: float = 5.0) -> None:
         self._depth, self._senders, self._patience = depth, senders, patience
         self._seen: OrderedDict[str, OrderedDict[bytes, float | None]] = OrderedDict()
 
@@ -97,6 +97,12 @@ class Window:
         seen = self._of(sender)
         seen[identity] = None
         self._trim(seen)
+
+    def forget(self, sender: str, identity: bytes) -> None:
+        """The application does not want it yet: deliver it when it comes again."""
+        seen = self._of(sender)
+        if seen.get(identity) is not None:
+            del seen[identity]
 
     def _of(self, sender: str) -> OrderedDict[bytes, float | None]:
         seen = self._seen.setdefault(sender, OrderedDict())

@@ -95,8 +95,8 @@ class Node:
         self._thread.start()
         await ready
 
-    async def stop(self, drain: float = 1.0) -> None:
-        """Writes what is queued for reachable peers (`drain` seconds at most), then closes everything."""
+    async def stop(self, drain: float = 2.0) -> None:
+        """Sees that reachable peers read what is queued (`drain` seconds at most), then closes everything."""
         if self._thread is None:
             return
         if self._bridge is not None:

@@ -37,8 +37,14 @@ class Outbox:
         self._filled = trio.Event()
         self._wake = trio.Event()
         self._up: bool | None = None
-        self._written = self._ended = False
+        self._written = self._ended = self._finishing = False
         self.scope = trio.CancelScope()
+        self.done = trio.Event()
+
+    def finish(self) -> None:
+        """Write what is queued, see that the peer has read it, and end. Takes nothing more."""
+        self._finishing = True
+        self._filled.set()
 
     @property
     def empty(self) -> bool:
@@ -51,9 +57,11 @@ class Outbox:
         return bool(self._up)
 
     def put(self, key: bytes, data: bytes) -> bool:
-        """Queues `data` unless `key` is queued already. False when the outbox is full."""
+        """Queues `data` unless `key` is queued already. False when the outbox is full or finishing."""
         if key in self._items:
             return True
+        if self._finishing:
+            return False
         limits = self._limits
         full = len(self._items) >= limits.outbound_messages
         if self._items and (full or self._bytes + len(data) > limits.outbound_bytes):
@@ -70,9 +78,12 @@ class Outbox:
     async def run(self) -> None:
         """Writes until it is idle. Never raises anything but a cancellation."""
         delay = self._limits.backoff_first
-        with self.scope:
-            while await self._wait_for_items():
-                delay = await self._attempt(delay)
+        try:
+            with self.scope:
+                while await self._wait_for_items():
+                    delay = await self._attempt(delay)
+        finally:
+            self.done.set()
 
     async def _attempt(self, delay: float) -> float:
         """Connects and writes for as long as that goes well, then waits; gives the delay after that."""
@@ -94,7 +105,7 @@ class Outbox:
         """Waits for something to write; False when there was nothing for long."""
         self._drop_old()
         with trio.move_on_after(self._limits.idle):
-            while not self._items:
+            while not self._items and not self._finishing:
                 self._filled = trio.Event()
                 await self._filled.wait()
         return bool(self._items)
@@ -111,13 +122,19 @@ class Outbox:
                     self._remove(key)
                     self._written = True
                     self._tell(True, "")
+                if self._finishing:
+                    await stream.close()  # ours is said; the peer closes its side when it has read it
+                    await trio.sleep_forever()
                 nursery.cancel_scope.cancel()
-            if self._ended:
+            if self._broken_off():
                 raise WireError("the peer closed its stream")
         finally:
             with trio.CancelScope(shield=True) as scope, contextlib.suppress(Exception):
                 scope.deadline = trio.current_time() + 1
                 await stream.close()
+
+    def _broken_off(self) -> bool:
+        return self._ended and not (self._finishing and self.empty)
 
     async def _watch(self, stream: Any, writer: trio.CancelScope) -> None:
         with contextlib.suppress(Exception):

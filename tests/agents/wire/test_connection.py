@@ -37,7 +37,7 @@ async def test_three_processes_find_each_other_and_outlive_the_bootstrap(agent, 
     await me.deliver(other.wallet, "echo without it")
     assert (await me.receive()).message == b"without it"
     await until(lambda: "is gone" in caplog.text)
-    await asyncio.sleep(1.0)
+    await asyncio.sleep(0.5)
     assert caplog.text.count("is gone") == 1
     await peer(1, port=bootstrap.port)
     await until(lambda: "is back" in caplog.text)
@@ -50,7 +50,7 @@ async def test_a_killed_peer_that_comes_back_gets_what_was_sent_meanwhile(agent,
     await me.deliver(other.wallet, "before")
     await other.kill()
     sending = asyncio.create_task(me.deliver(other.wallet, "while it was down"))
-    await asyncio.sleep(1.0)
+    await asyncio.sleep(0.5)
     assert not sending.done()
     again = await peer(2, port=other.port)
     await sending
@@ -75,6 +75,21 @@ async def test_an_envelope_is_delivered_once_and_acknowledged_each_time(agent):
     with pytest.raises(TimeoutError):
         await other.receive(timeout=0.3)
     assert other.connection.stats["envelopes_received"] == 1
+
+
+async def test_an_envelope_that_came_too_early_is_delivered_when_it_is_repeated(agent):
+    me, other = await agent(1), await agent(2)
+    me.knows(other)
+    other.knows(me)
+    identity = await me.send(other.wallet, "reveal")
+    envelope = await other.receive(ack=False)
+    other.connection.not_yet(envelope.sender, identity)
+    await me.send(other.wallet, "reveal")
+    assert (await other.receive()).message == b"reveal"
+    await until(lambda: me.acked == [identity])
+    other.connection.not_yet(envelope.sender, identity)  # after the commit it means nothing
+    await me.send(other.wallet, "reveal")
+    await until(lambda: me.acked == [identity, identity])
 
 
 async def test_an_ack_works_from_another_thread(agent):
@@ -280,12 +295,13 @@ async def test_a_peer_out_of_reach_is_reported_once(agent, caplog):
     assert caplog.text.count("out of reach") == 1
 
 
-async def test_an_unknown_wallet_is_searched_and_reported_once(agent, caplog):
+async def test_an_unknown_wallet_is_searched_and_reported_once(agent, caplog, monkeypatch):
+    monkeypatch.setattr(wire, "_SEARCH_SECONDS", 0.3)
     me = await agent(1)
     wire_seconds = wire._SEARCH_SECONDS
     for _ in range(5):
         await me.send(ring(7).address, "who are you?")
-        await asyncio.sleep(wire_seconds / 3)
+        await asyncio.sleep(wire._SEARCH_SECONDS / 3)
     assert me.connection.stats["envelopes_unroutable"] == 5
     assert caplog.text.count("no record yet") == 1
 
@@ -355,3 +371,26 @@ async def test_disconnect_writes_what_is_queued_and_receive_ends(agent):
     assert await asyncio.wait_for(waiting, PATIENCE) is None
     for number in range(50):
         assert (await other.receive()).message == f"last words {number}".encode()
+
+
+async def test_last_words_reach_a_slow_reader(agent):
+    """Closing a connection throws away what the peer has not read: stopping waits for it."""
+    me, other = await agent(1), await agent(2, limits=Limits(messages_per_second=50, burst=1))
+    me.knows(other)
+    for number in range(30):
+        await me.send(other.wallet, f"last words {number}")
+    await until(lambda: other.connection.stats["envelopes_received"] > 0)
+    await me.connection.disconnect()
+    for number in range(30):
+        assert (await other.receive()).message == f"last words {number}".encode()
+
+
+async def test_stopping_does_not_wait_for_those_who_do_not_read(agent):
+    me, other = await agent(1), await agent(2, limits=Limits(inbound_messages=1))
+    me.knows(other)
+    for number in range(5):
+        await me.send(other.wallet, f"letter {number}")
+    await until(lambda: other.connection.stats["envelopes_received"] == 1)
+    start = time.monotonic()
+    await me.connection.disconnect()
+    assert time.monotonic() - start < 10
