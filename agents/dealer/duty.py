@@ -30,7 +30,9 @@ class DealerDuty(Duty[DealerCase]):
     def accept(self, sender: str, said: Said) -> DealerCase | None:
         """A model asks to have a session dealt."""
         body = said.body
-        session, case_id, network, patient = (body.get(k) for k in ("session", "case_id", "network", "patient"))
+        session, case_id, network, patient = (
+            body.get(k) for k in ("session", "case_id", "network", "patient")
+        )
         if said.conversation != "session" or not isinstance(session, str) or not session:
             return None
         if not (isinstance(case_id, int) and isinstance(patient, str) and isinstance(network, bytes)):
@@ -77,7 +79,6 @@ class DealerDuty(Duty[DealerCase]):
                 topology, network, session, patient_seed, model_seed, fresh_seed(), UsedSessions()
             )
             traffic = await pump(party, {Role.MODEL: to_model})
-            await to_model.recv(SESSION_PATIENCE)  # the model has it all: now the channel may close
         return traffic.sent
 
     def describe(self, after: DealerCase, before: DealerCase | None, event: Event) -> tuple[str, str] | None:

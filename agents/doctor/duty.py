@@ -9,7 +9,6 @@ from agents.doctor.readers import Reader
 from agents.engine.duty import Duty, Setup
 from agents.engine.store import Pending
 from agents.framework.decision import AttestWish
-from contracts.bindings.base import events
 from contracts.bindings.doctors import Application, DoctorState, SignedCredential
 from contracts.bindings.events import Drawn
 from protocols.case.doctor import MACHINE, DoctorCase, DoctorPolicy, ballot
@@ -90,7 +89,7 @@ class DoctorDuty(Duty[DoctorCase]):
         cursor = self.store.meta("cursor") or self.setup.book.deployed_block
         if block >= cursor:
             search = self.contracts.cases.invitations(self.address)
-            for event in await events(self.chain, search, cursor, block):
+            for event in await self.chain.events(search, cursor, block):
                 if isinstance(event, Drawn):
                     await self._invited(event.case_id, event.round, block, now)
             with self.store.transaction():

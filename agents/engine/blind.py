@@ -11,7 +11,7 @@ import asyncio
 import secrets
 from dataclasses import dataclass
 
-from agents.wire.channel import Channel
+from agents.wire.channel import Channel, ChannelClosed
 from protocols.blind.messages import Role
 from protocols.blind.party import Party
 from protocols.codec import decode, encode
@@ -44,6 +44,9 @@ async def pump(party: Party, links: dict[Role, Channel]) -> Traffic:
         try:
             while True:
                 await inbox.put((role, await channel.recv(FRAME_PATIENCE)))
+        except ChannelClosed as error:
+            if role is not Role.DEALER:  # a dealer has dealt in one go and may leave
+                await inbox.put(error)
         except Exception as error:
             await inbox.put(error)
 

@@ -95,7 +95,7 @@ class Duty(Generic[S]):
         self._running: dict[str, asyncio.Task[None]] = {}
         self._acks: dict[bytes, asyncio.Future[None]] = {}
         self._looking: asyncio.Task[None] | None = None
-        self._seen_block = -1
+        self.seen_block = -1
         self.now_chain = 0
         self._last_trouble = ""
 
@@ -242,10 +242,10 @@ class Duty(Generic[S]):
     async def _look(self) -> None:
         try:
             block, now = await self.chain.head()
-            if block != self._seen_block:
+            if block != self.seen_block:
                 self.now_chain = now
                 await self.look(block, now)
-                self._seen_block = block
+                self.seen_block = block
             self._calm()
         except (ChainError, WireError, OSError) as error:
             self._trouble(str(error))

@@ -173,8 +173,6 @@ class ModelDuty(Duty[ModelCase]):
             taken = await self.switchboard.take(patient, purpose("blind", session), PATIENT_PATIENCE)
             async with taken as to_patient:
                 traffic = await pump(party, {Role.PATIENT: to_patient, Role.DEALER: to_dealer})
-                await to_dealer.send(b"done")
-                await to_patient.recv()  # the patient has read the last frame
         bucket = party.result.bucket
         if bucket is None:
             raise ProtocolError("the network has no confidence thresholds", "use one that has")

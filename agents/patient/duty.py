@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from eth_utils.crypto import keccak
-from hexbytes import HexBytes
+from eth_typing import Hash32
 
 from agents.engine.blind import fresh_seed, pump, purpose
 from agents.engine.duty import Duty, Setup
 from agents.engine.store import Pending
+from agents.patient.result import FINAL, write_result
 from agents.wire import tls
 from agents.wire.channel import Channel
 from contracts.bindings.data_market import Consent
@@ -141,7 +142,7 @@ class PatientDuty(Duty[PatientCase]):
     def _authority(self, key: bytes, identity: int) -> bytes:
         """The case account's word that this wallet speaks for it; for the panel's eyes alone."""
         digest = keccak(b"crypdoc/v1/speaks-for" + identity.to_bytes(32, "big") + self.keyring.wallet)
-        signed = self.keyring.case_account(key).unsafe_sign_hash(HexBytes(digest))
+        signed = self.keyring.case_account(key).unsafe_sign_hash(Hash32(digest))
         return bytes(signed.signature)
 
     async def _gas_price(self) -> int:
@@ -205,7 +206,6 @@ class PatientDuty(Duty[PatientCase]):
                 await to_dealer.recv()
                 self.tell("blind.round", "computing blind, with the model and the dealer", self._name(body))
                 traffic = await pump(party, {Role.MODEL: to_model})
-                await to_model.send(b"done")
         result = party.result
         if result.bucket is None or not result.trusted:
             raise ProtocolError(
@@ -287,6 +287,8 @@ class PatientDuty(Duty[PatientCase]):
         self, after: PatientCase, before: PatientCase | None, event: Event
     ) -> tuple[str, str] | None:
         """Told: each phase once, and seats as they fill."""
+        if after.phase in FINAL and (before is None or before.phase != after.phase):
+            write_result(after, self.setup.data / "cases" / after.key)
         if before is not None and before.phase == after.phase:
             if event.kind == "view" and after.delivered != before.delivered:
                 return "reading.sent", "sent the sealed scan to a doctor who took a seat"

@@ -11,7 +11,6 @@ from eth_utils.crypto import keccak
 
 from agents.engine.duty import Duty
 from agents.engine.store import Pending
-from contracts.bindings.base import events
 from contracts.bindings.events import Listed
 from protocols.case.researcher import MACHINE, Order
 from protocols.effects import Event
@@ -60,7 +59,7 @@ class ResearcherDuty(Duty[Order]):
         search = self.contracts.market.listings(field.id)
         found: dict[int, dict[str, Any]] = {}
         holders = {keccak(bytes.fromhex(r.wallet[2:])): r.wallet for r in self.directory.of_role("patient")}
-        for event in await events(self.chain, search, self.setup.book.deployed_block, block):
+        for event in await self.chain.events(search, self.setup.book.deployed_block, block):
             if not isinstance(event, Listed):
                 continue
             listing = await self.ask(self.contracts.market.listing_of(event.case_id), block)

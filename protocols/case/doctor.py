@@ -246,6 +246,10 @@ def _over(case: DoctorCase, view: CaseView, seat: Seat) -> Out:
         "reputation_before": seat.reputation_before,
         "reputation_after": seat.reputation_after,
         "code": view.code if ended else 0,
+        "agreeing": view.agreeing if ended else 0,
+        "panel_size": sum(
+            1 for _, s in view.round_seats(case.round) if not s.status.lost or s.status is SeatStatus.NO_SHOW
+        ),
     }
     withdraw = steps.transact(case.key, "withdraw", "Cases", "withdraw", [])
     return replace(case, phase="settled", result=result), [withdraw]

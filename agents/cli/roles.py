@@ -1,0 +1,184 @@
+"""`crypdoc patient | doctor | model | dealer | researcher`: one agent each, in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from agents.cli.common import WEI, guarded, make_setup, network_options, run_duty
+
+
+def _hours(text: str) -> tuple[int, int]:
+    start, _, end = text.partition("-")
+    if not (start.isdigit() and end.isdigit() and int(start) <= 24 and int(end) <= 24):
+        raise click.BadParameter("write hours like 8-20 (UTC)", param_hint="--hours")
+    return int(start), int(end)
+
+
+@click.command()
+@click.argument("scan", required=False, type=click.Path(path_type=Path))
+@network_options
+@click.option("--specialty", default="neuroradiology", show_default=True)
+@click.option(
+    "--panel", default=3, show_default=True, type=click.IntRange(3, 9), help="Doctors in round one (odd)."
+)
+@click.option(
+    "--consent/--no-consent", default=True, show_default=True, help="Sell the bare metadata of the case."
+)
+@click.option("--price-cap", type=WEI, default="0.1ether", show_default=True, help="Most for a prediction.")
+@click.option("--slice", "slice_", type=int, help="Slice of a NIfTI volume. [the middle one]")
+@click.option("--stay", is_flag=True, help="Go on serving after the case is over (records that are bought).")
+@click.option("--page-port", default=8080, show_default=True, help="Port of the local page, without SCAN.")
+@guarded
+def patient(scan: Path | None, **options: Any) -> None:
+    """Get a scan read by a model that never sees it and by a blind panel.
+
+    With SCAN (JPEG, PNG, DICOM, NIfTI) one case is run to its end and its result is written to
+    DATA/cases/KEY/result.json. Without, a local page takes scans. A case that was begun before and is not over goes on
+    either way.
+    """
+    from agents.patient.duty import PatientDuty, Wishes
+    from agents.patient.session import serve_page, wait_for_case
+    from models.scans import load_scan
+    from protocols.errors import UserError
+
+    if options["panel"] % 2 == 0:
+        raise UserError(f"a panel of {options['panel']} could be tied", "choose 3, 5, 7 or 9")
+    picture = load_scan(scan, slice=options["slice_"]) if scan else None
+    wishes = Wishes(
+        specialty=options["specialty"],
+        panel=options["panel"],
+        consent=options["consent"],
+        price_cap=options["price_cap"],
+    )
+    setup = make_setup("patient", options, {"wishes": wishes})
+
+    async def work(duty: PatientDuty) -> int:
+        if picture is None:
+            return await serve_page(duty, wishes, options["page_port"])
+        return await wait_for_case(duty, picture, wishes, stay=options["stay"])
+
+    sys.exit(run_duty(lambda: PatientDuty(setup), work))
+
+
+@click.command()
+@network_options
+@click.option("--specialty", "specialties", multiple=True, default=("neuroradiology",), show_default=True)
+@click.option("--language", "languages", multiple=True, default=("en",), show_default=True)
+@click.option("--hours", default="0-24", show_default=True, help="When you read, in UTC.")
+@click.option("--least-bounty", type=WEI, default="0", show_default=True, help="Least for a seat.")
+@click.option("--max-cases", default=3, show_default=True, help="Cases at once.")
+@click.option(
+    "--credential",
+    "credentials",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="File from `crypdoc keys attest`.",
+)
+@click.option(
+    "--reader",
+    default="page",
+    show_default=True,
+    type=click.Choice(["page", "terminal", "auto", "auto-split", "auto-absent"]),
+    help="Who reads: you, on the local page or here; or an automatic reader that is no physician (demonstrations).",
+)
+@click.option("--page-port", default=0, help="Port of the local page, 0 for a free one.")
+@guarded
+def doctor(**options: Any) -> None:
+    """Read scans blind and be paid for agreeing on the truth.
+
+    Your agent takes seats by your policy, shows you the scan on a page of your own machine, commits to your verdict
+    and reveals it when the time comes.
+    """
+    from agents.cli.credentials import read_credential
+    from agents.doctor.desk import make_reader, serve_desk
+    from agents.doctor.duty import DoctorDuty
+    from protocols.case.doctor import DoctorPolicy
+
+    policy = DoctorPolicy(
+        tuple(options["specialties"]),
+        tuple(options["languages"]),
+        _hours(options["hours"]),
+        options["least_bounty"],
+        options["max_cases"],
+    )
+    credentials = [read_credential(path) for path in options["credentials"]]
+    setup = make_setup("doctor", options, {"policy": policy, "credentials": credentials})
+    reader = make_reader(options["reader"])
+
+    async def work(duty: DoctorDuty) -> int:
+        return await serve_desk(duty, reader, options["page_port"])
+
+    sys.exit(run_duty(lambda: DoctorDuty(setup, reader), work))
+
+
+@click.command()
+@network_options
+@click.option(
+    "--network", default="LeNet", show_default=True, help="LeNet, BigLeNet, or a .safetensors file."
+)
+@click.option("--price", type=WEI, default="5finney", show_default=True, help="Price of a prediction.")
+@click.option("--dealer-fee", type=WEI, default="1finney", show_default=True, help="What the dealer gets.")
+@click.option("--dealer", default="", help="Wallet of the dealer. [the first one announced]")
+@guarded
+def model(**options: Any) -> None:
+    """Sell predictions on scans that you cannot see.
+
+    You learn that somebody wanted a prediction, and in the end how sure it was: never the scan, never the answer.
+    """
+    from agents.model.duty import ModelDuty
+
+    extra = {name: options[name] for name in ("network", "price", "dealer_fee", "dealer")}
+    setup = make_setup("model", options, extra)
+    sys.exit(run_duty(lambda: ModelDuty(setup)))
+
+
+@click.command()
+@network_options
+@guarded
+def dealer(**options: Any) -> None:
+    """Hand out correlated randomness for blind inference, seeing neither scan nor weights nor result."""
+    from agents.dealer.duty import DealerDuty
+
+    setup = make_setup("dealer", options, {})
+    sys.exit(run_duty(lambda: DealerDuty(setup)))
+
+
+@click.command()
+@network_options
+@click.option("--specialty", default="neuroradiology", show_default=True)
+@click.option("--records", default=1, show_default=True, type=click.IntRange(1, 16), help="How many to buy.")
+@click.option("--budget", type=WEI, default="0.1ether", show_default=True, help="Most to spend.")
+@click.option("--patience", default=60.0, show_default=True, help="Seconds to wait for records to be listed.")
+@guarded
+def researcher(**options: Any) -> None:
+    """Buy bare metadata of settled cases; what you pay is split among patient, panel and model."""
+    from agents.researcher.duty import ResearcherDuty
+
+    extra = {
+        "specialty": options["specialty"],
+        "wanted": options["records"],
+        "budget": options["budget"],
+        "patience": options["patience"],
+    }
+    setup = make_setup("researcher", options, extra)
+
+    async def work(duty: ResearcherDuty) -> int:
+        while True:
+            await asyncio.sleep(0.2)
+            orders = duty.core.states()
+            if orders and orders[-1].phase in duty.machine.final:
+                held = {name: _plain(fields) for name, fields in orders[-1].records.items()}
+                click.echo(json.dumps({"records": held}, indent=1))
+                return 0 if held else 1
+
+    sys.exit(run_duty(lambda: ResearcherDuty(setup), work))
+
+
+def _plain(fields: dict[str, Any]) -> dict[str, Any]:
+    return {k: v.hex() if isinstance(v, bytes) else v for k, v in fields.items()}

@@ -1,0 +1,89 @@
+"""What a finished case looks like to its patient and to machines: the JSON that reports are made of."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from protocols.case.patient import PatientCase
+
+FINAL = {"done": "settled", "refunded": "refunded", "failed": "failed"}
+
+
+def case_result(case: PatientCase) -> dict[str, Any]:
+    """Everything that the patient's agent knows of a case, plain. Holds the verdict: it is the patient's."""
+    result = case.result or {}
+    inference = case.inference or {}
+    card = case.quotes[case.model]["card"] if case.model else {}
+    quote = case.quote if case.model else {}
+    probability = inference.get("probability")
+    panel = [s for s in result.get("panel", []) if s["status"] not in ("invited",)]
+    paid = sum(s["paid_wei"] for s in panel)
+    price, fee = int(quote.get("price", 0)), int(quote.get("dealer_fee", 0))
+    return {
+        "case": {
+            "id": hex(case.case_id),
+            "key": case.key,
+            "state": FINAL.get(case.phase, case.phase),
+            "rounds": result.get("rounds", 1),
+            "account": case.account,
+            "specialty": case.specialty,
+        },
+        "outcome": FINAL.get(case.phase, case.phase),
+        "trouble": case.trouble,
+        "diagnosis": {"label": result.get("label") or None, "probability": probability},
+        "confidence_bucket": inference.get("bucket"),
+        "bounty_wei": result.get("bounty_wei", 0),
+        "model": {
+            "name": card.get("name", ""),
+            "address": case.model,
+            "probability": probability,
+            "label": _model_label(card, probability),
+            "paid_wei": price,
+        },
+        "panel": panel,
+        "certificate": case.certificate or {"valid": False},
+        "dataset_records": 1 if case.listed else 0,
+        "transactions": [
+            {
+                "hash": m["hash"],
+                "block": m["block"],
+                "from": m["sender"],
+                "call": m["call"],
+                "gas": m["gas"],
+                "wei": m["value"],
+            }
+            for m in case.moves
+        ],
+        "spent": {
+            "prediction": price,
+            "dealer": fee,
+            "panel": paid,
+            "gas": sum(m["fee"] for m in case.moves),
+        },
+        "bytes": {"blind inference": inference.get("bytes", 0)},
+        "seconds": {"blind inference": inference.get("seconds", 0.0)},
+    }
+
+
+def _model_label(card: dict[str, Any], probability: float | None) -> str | None:
+    if probability is None or "labels" not in card:
+        return None
+    return str(card["labels"][int(probability > 0.5)])
+
+
+def write_result(case: PatientCase, folder: Path) -> Path:
+    """Write `result.json`, and `certificate.json` when there is one, into the case's folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    result = case_result(case)
+    if result["certificate"]["valid"]:
+        _write(folder / "certificate.json", result["certificate"])
+    return _write(folder / "result.json", result)
+
+
+def _write(path: Path, content: Any) -> Path:
+    fresh = path.with_suffix(".new")
+    fresh.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
+    fresh.replace(path)
+    return path

@@ -1,0 +1,132 @@
+"""What `crypdoc patient` does around its duty: wait for one case, or serve the local page."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from agents.pages.patient import CaseState, PatientCase, PatientStatus, patient_app
+from agents.pages.serving import serve
+from agents.patient.duty import PatientDuty, Wishes
+from agents.patient.result import case_result
+from agents.progress import PHASES
+from agents.report.facts import agreement, certainty
+from agents.report.report import render_report
+from agents.report.result import CaseResult
+from models.scans import Scan, load_scan
+from protocols.case.patient import PatientCase as Case
+from protocols.errors import UserError
+
+PHASE_NAMES = {
+    "quoting": "Quotes",
+    "funding": "Quotes",
+    "buying": "Quotes",
+    "arranging": "Blind inference",
+    "inferring": "Blind inference",
+    "opening": "Case open",
+    "panel": "Panel drawn",
+    "certifying": "Settled",
+    "collecting": "Certificate",
+    "done": "Data market",
+    "refunded": "Settled",
+    "failed": "Settled",
+}
+ENDS = {"done": CaseState.SETTLED, "refunded": CaseState.REFUNDED, "failed": CaseState.FAILED}
+
+
+async def _ready(duty: PatientDuty) -> None:
+    while duty.seen_block < 0:
+        await asyncio.sleep(0.05)
+
+
+async def wait_for_case(duty: PatientDuty, scan: Scan, wishes: Wishes, *, stay: bool) -> int:
+    """Begin a case unless one is running already (after a crash), and wait for its end; the exit code."""
+    await _ready(duty)
+    running = duty.core.states(open_only=True)
+    key = running[0].key if running else ""
+    if running:
+        duty.tell("resume", f"carrying on with the case that was begun before, in phase {running[0].phase}")
+    elif stay and (before := duty.core.states()):
+        key = before[-1].key
+    else:
+        key = await duty.begin(scan, wishes)
+    while (case := duty.core.state(key)) is None or case.phase not in duty.machine.final:
+        await asyncio.sleep(0.1)
+    if stay:
+        await duty.stopping.wait()
+    return {"done": 0, "refunded": 0}.get(case.phase, 1)
+
+
+class PatientDesk:
+    """The patient's page, on top of the case log."""
+
+    def __init__(self, duty: PatientDuty, wishes: Wishes) -> None:
+        self._duty = duty
+        self._wishes = wishes
+        self.balance: int | None = None
+
+    async def submit(self, data: bytes, name: str) -> str:
+        """Check a scan and begin its case."""
+        scan = await asyncio.to_thread(load_scan, data)
+        return await self._duty.begin(scan, self._wishes)
+
+    def cases(self) -> list[PatientCase]:
+        """Newest first."""
+        return [self._case(state) for state in reversed(self._duty.core.states())]
+
+    def report(self, case_id: str) -> str:
+        """The report of a finished case."""
+        state = self._duty.core.state(case_id)
+        if state is None or state.phase not in ENDS:
+            raise UserError("there is no report for this case yet", "wait until it is over")
+        return render_report(case_result(state), self._duty.store.blob(state.scan))
+
+    def status(self) -> PatientStatus:
+        """Wallet, money, chain."""
+        duty = self._duty
+        return PatientStatus(
+            name=duty.setup.name,
+            wallet=duty.address,
+            balance_wei=self.balance,
+            peers=len(duty.directory.of_role("model")) + len(duty.directory.of_role("doctor")),
+            chain=f"chain {duty.setup.book.chain_id}, block {duty.seen_block}",
+        )
+
+    def _case(self, state: Case) -> PatientCase:
+        over = state.phase in ENDS
+        parsed = CaseResult.parse(case_result(state)) if over and state.phase != "failed" else None
+        name = PHASE_NAMES[state.phase]
+        return PatientCase(
+            id=state.key,
+            name=hex(state.case_id)[:12],
+            phase=name if name in PHASES else PHASES[0],
+            state=ENDS.get(state.phase, CaseState.RUNNING),
+            text=state.trouble or f"in phase {state.phase}",
+            started_at=state.started,
+            diagnosis=parsed.label if parsed else None,
+            certainty=certainty(parsed) if parsed else "",
+            agreement=agreement(parsed) if parsed else "",
+            report_available=over and state.phase != "failed",
+        )
+
+
+async def serve_page(duty: PatientDuty, wishes: Wishes, port: int) -> int:
+    """Serve the page until the agent is stopped."""
+    await _ready(duty)
+    desk = PatientDesk(duty, wishes)
+    served = await serve(patient_app(desk), port)
+    print(f"{duty.setup.name}: give your scan at {served.url}", flush=True)
+    (duty.setup.data / "page.url").write_text(served.url + "\n")
+    due = 0.0
+    try:
+        while not duty.stopping.is_set():
+            if time.monotonic() >= due:
+                due = time.monotonic() + 3
+                try:
+                    desk.balance = await duty.chain.balance(duty.address)
+                except Exception as error:  # the page shows the last known balance
+                    duty.tell("trouble", f"the balance cannot be looked up: {error}")
+            await asyncio.sleep(0.2)
+    finally:
+        await served.close()
+    return 0
