@@ -51,11 +51,13 @@ abstract contract CaseRounds is CaseBook {
         _enter(caseId, c, Phase.Drawing, 0);
     }
 
-    /// @dev Draws; or anchors anew when the block's hash or the snapshot is out of reach, as nobody came in time.
+    /// @dev Draws. When nobody came before the block's hash or the snapshot was out of reach, the attempt is lost: else a
+    ///      patient could look at each draw beforehand (it is a view) and wait for one that it likes. So a round has
+    ///      `DRAW_ATTEMPTS` seeds at most. Whoever sees itself drawn has a reason to advance the case in time.
     function _draw(uint256 caseId, Case storage c) internal {
         bytes32 blockHash = blockhash(c.seedBlock);
         if (blockHash == 0 || !DOCTORS.isFresh(c.specialty, c.epoch)) {
-            _anchor(caseId, c);
+            _afterSeating(caseId, c);
             return;
         }
         Seat[] storage seats = _seats[caseId];

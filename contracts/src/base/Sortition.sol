@@ -12,7 +12,8 @@ import {DrawRequest, DrawResult, Place} from "../types/DoctorTypes.sol";
 ///         doctors reach. It widens upwards, so nobody is ever drawn above their band. One seat a doctor a case.
 /// @dev Weights are those of a snapshot taken before the seed block was made; a doctor who registered after it is not in
 ///      it, one whose reputation moved after it has the old weight, one who left after it is passed over like one who
-///      declines. So nobody can move a draw after seeing its seed but by giving up a seat.
+///      declines (so is one whose attester revokes). So nobody can move a draw after seeing its seed but by giving up a
+///      seat. One who waits until the hash is out of reach loses the round one of its few draws.
 ///      Bound on the bias: the seed is the hash of one block, and its proposer can make g candidate blocks in its slot
 ///      and publish the best for it, or none. That raises the chance of an outcome of probability p to at most
 ///      1 - (1 - p)^g <= g * p; one who colludes with a share s of a band's weight can get m chosen seats of a panel with

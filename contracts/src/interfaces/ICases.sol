@@ -82,7 +82,7 @@ interface ICases {
     /// @notice Does whatever is due; anybody may call. Reverts with `NothingDue` when nothing is.
     function advance(uint256 caseId) external;
 
-    /// @notice Whether `advance` has something to do in the next block.
+    /// @notice Whether `advance` has something to do now.
     function isDue(uint256 caseId) external view returns (bool);
 
     /// @notice Everything public about a case.
