@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any, ClassVar
 
 from contracts.bindings.base import EventSearch, Payer, Read, word
@@ -28,15 +28,7 @@ class OpenCase:
 
     def as_tuple(self) -> tuple[Any, ...]:
         """The contract's struct."""
-        return (
-            self.specialty,
-            self.scan_commitment,
-            self.panel_size,
-            self.network,
-            self.consent_hash,
-            self.sealing_key,
-            self.contact,
-        )
+        return astuple(self)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any, ClassVar
 
 from contracts.bindings.base import EventSearch, Payer, Read, word
@@ -20,7 +20,7 @@ class Consent:
 
     def as_tuple(self) -> tuple[Any, ...]:
         """The contract's struct."""
-        return self.text, self.floor_price, self.until
+        return astuple(self)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,13 +19,11 @@ from typing import Any, cast
 
 from eth._utils.address import generate_contract_address
 from eth.abc import BlockHeaderAPI, ComputationAPI, ReceiptAPI, SignedTransactionAPI, StateAPI
-from eth.chains.base import MiningChain
 from eth.consensus.applier import ConsensusApplier
 from eth.consensus.noproof import NoProofConsensus
 from eth.constants import BLANK_ROOT_HASH, CREATE_CONTRACT_ADDRESS
 from eth.db.atomic import AtomicDB
 from eth.exceptions import Revert
-from eth.vm.forks.shanghai import ShanghaiVM
 from eth.vm.forks.shanghai.withdrawals import Withdrawal
 from eth.vm.spoof import SpoofTransaction
 from eth_typing import Address, BlockNumber
@@ -33,7 +31,7 @@ from eth_utils.address import to_canonical_address
 from eth_utils.exceptions import ValidationError
 
 from contracts.chain.journal import Journal
-from contracts.chain.precompiles import FastState
+from contracts.chain.vm import SameSecondVM, SteadyChain
 from protocols.errors import ChainError
 
 GAS_LIMIT = 30_000_000
@@ -95,27 +93,6 @@ class Mined:
     def gas_price(self) -> int:
         """What each unit of gas was paid with."""
         return min(self.tx.max_fee_per_gas, base_fee(self.header) + self.tx.max_priority_fee_per_gas)
-
-
-class _SameSecondVM(ShanghaiVM):
-    """Shanghai, where a block may bear its parent's timestamp, with faster precompiles."""
-
-    _state_class = FastState
-
-    @classmethod
-    def validate_header(cls, header: BlockHeaderAPI, parent_header: BlockHeaderAPI) -> None:
-        if header.timestamp == parent_header.timestamp:
-            parent_header = parent_header.copy(timestamp=parent_header.timestamp - 1)
-        super().validate_header(header, parent_header)
-
-
-class _Chain(MiningChain):
-    """py-evm's chain with a gas limit that stays."""
-
-    def create_header_from_parent(self, parent_header: BlockHeaderAPI, **params: Any) -> BlockHeaderAPI:
-        return super().create_header_from_parent(
-            parent_header, **{**params, "gas_limit": parent_header.gas_limit}
-        )
 
 
 class EvmChain:
@@ -262,16 +239,16 @@ class EvmChain:
 
     # -- how
 
-    def _start(self, fund: Mapping[str, int]) -> _Chain:
+    def _start(self, fund: Mapping[str, int]) -> SteadyChain:
         """A new chain, or the one in the journal."""
-        vms = ConsensusApplier(NoProofConsensus).amend_vm_configuration(((BlockNumber(0), _SameSecondVM),))
-        kind = _Chain.configure("EmbeddedChain", vm_configuration=vms, chain_id=self.chain_id)
+        vms = ConsensusApplier(NoProofConsensus).amend_vm_configuration(((BlockNumber(0), SameSecondVM),))
+        kind = SteadyChain.configure("EmbeddedChain", vm_configuration=vms, chain_id=self.chain_id)
         database, identity = AtomicDB(self._journal), str(self.chain_id).encode()
         if _IDENTITY not in self._journal:
             self._journal[_IDENTITY] = identity
             state = {to_canonical_address(a): _account(wei) for a, wei in fund.items()}
             params = {"gas_limit": GAS_LIMIT, "timestamp": int(self._clock()), "difficulty": 0}
-            return cast(_Chain, kind.from_genesis(database, cast(Any, params), cast(Any, state)))
+            return cast(SteadyChain, kind.from_genesis(database, cast(Any, params), cast(Any, state)))
         if self._journal[_IDENTITY] != identity:
             raise ChainError(
                 "the chain file holds a chain of another id", "name another file, or that chain id"
@@ -293,7 +270,7 @@ class EvmChain:
 
     def _decode(self, raw: bytes) -> SignedTransactionAPI:
         try:
-            tx = _SameSecondVM.get_transaction_builder().decode(raw)
+            tx = SameSecondVM.get_transaction_builder().decode(raw)
             tx.validate()
             if len(tx.sender) != 20:  # recovers the key; raises on a bad signature
                 raise ValidationError("no sender")
@@ -362,7 +339,7 @@ class EvmChain:
         database, number = self._chain.chaindb, header.block_number
         txs: Sequence[SignedTransactionAPI] = ()
         if header.transaction_root != BLANK_ROOT_HASH:
-            txs = database.get_block_transactions(header, _SameSecondVM.get_transaction_builder())
+            txs = database.get_block_transactions(header, SameSecondVM.get_transaction_builder())
         gas, first_log = 0, 0
         for i, (tx, receipt) in enumerate(zip(txs, self._receipts(header, txs), strict=True)):
             logs = tuple((log.address, tuple(log.topics), log.data) for log in receipt.logs)
@@ -378,7 +355,7 @@ class EvmChain:
     def _receipts(self, header: BlockHeaderAPI, txs: Sequence[SignedTransactionAPI]) -> Sequence[ReceiptAPI]:
         if not txs:
             return ()
-        return tuple(self._chain.chaindb.get_receipts(header, _SameSecondVM.get_receipt_builder()))
+        return tuple(self._chain.chaindb.get_receipts(header, SameSecondVM.get_receipt_builder()))
 
 
 def base_fee(header: BlockHeaderAPI) -> int:

@@ -8,7 +8,7 @@ contract of one chain. Signatures are 65 bytes r, s, v with a low s (EIP-2) and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any, Protocol
 
 from coincurve import PrivateKey
@@ -85,16 +85,7 @@ class Quote:
 
     def as_tuple(self) -> tuple[Any, ...]:
         """The contract's struct."""
-        return (
-            self.network,
-            self.model,
-            self.case_id,
-            self.patient,
-            self.price,
-            self.dealer,
-            self.dealer_fee,
-            self.valid_until,
-        )
+        return astuple(self)
 
     def struct_hash(self) -> bytes:
         """See `Typed`."""
@@ -117,7 +108,7 @@ class Receipt:
 
     def as_tuple(self) -> tuple[Any, ...]:
         """The contract's struct."""
-        return self.case_id, self.network, self.bucket, self.valid_until
+        return astuple(self)
 
     def struct_hash(self) -> bytes:
         """See `Typed`."""
