@@ -71,15 +71,12 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Mined:
-    """A transaction in its block."""
+    """A transaction, alone in its block; a log is an address, topics and data."""
 
     tx: SignedTransactionAPI
     header: BlockHeaderAPI
-    index: int
     ok: bool
     gas_used: int
-    cumulative_gas: int
-    first_log: int
     logs: tuple[tuple[bytes, tuple[int, ...], bytes], ...]
 
     @property
@@ -340,14 +337,9 @@ class EvmChain:
         txs: Sequence[SignedTransactionAPI] = ()
         if header.transaction_root != BLANK_ROOT_HASH:
             txs = database.get_block_transactions(header, SameSecondVM.get_transaction_builder())
-        gas, first_log = 0, 0
-        for i, (tx, receipt) in enumerate(zip(txs, self._receipts(header, txs), strict=True)):
+        for tx, receipt in zip(txs, self._receipts(header, txs), strict=True):  # at most one
             logs = tuple((log.address, tuple(log.topics), log.data) for log in receipt.logs)
-            ok = receipt.state_root == _STATUS_OK
-            self._mined[tx.hash] = Mined(
-                tx, header, i, ok, receipt.gas_used - gas, receipt.gas_used, first_log, logs
-            )
-            gas, first_log = receipt.gas_used, first_log + len(logs)
+            self._mined[tx.hash] = Mined(tx, header, receipt.state_root == _STATUS_OK, receipt.gas_used, logs)
         self._headers.append(header)
         self._by_hash[header.hash] = number
         self._blocks.append(tuple(tx.hash for tx in txs))

@@ -101,7 +101,7 @@ def _log(mined: Mined, i: int) -> Log:
         tuple(topic.to_bytes(32, "big") for topic in topics),
         data,
         mined.header.block_number,
-        mined.first_log + i,
+        i,
         "0x" + mined.tx.hash.hex(),
     )
 

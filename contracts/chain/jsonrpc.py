@@ -227,7 +227,7 @@ def _place(mined: Mined | None) -> Json:
     return {
         "blockHash": _hex(header.hash),
         "blockNumber": hex(header.block_number),
-        "transactionIndex": hex(mined.index),
+        "transactionIndex": "0x0",
     }
 
 
@@ -265,7 +265,7 @@ def _receipt_json(mined: Mined) -> Json:
         "to": _to(mined.tx),
         "status": "0x1" if mined.ok else "0x0",
         "gasUsed": hex(mined.gas_used),
-        "cumulativeGasUsed": hex(mined.cumulative_gas),
+        "cumulativeGasUsed": hex(mined.gas_used),
         "effectiveGasPrice": hex(mined.gas_price),
         "contractAddress": None if created is None else to_checksum_address(created),
         "logs": [_log_json(mined, i) for i in range(len(mined.logs))],
@@ -278,7 +278,7 @@ def _log_json(mined: Mined, i: int) -> Json:
     return {
         **_place(mined),
         "transactionHash": _hex(mined.tx.hash),
-        "logIndex": hex(mined.first_log + i),
+        "logIndex": hex(i),
         "address": to_checksum_address(address),
         "topics": [f"0x{topic:064x}" for topic in topics],
         "data": _hex(data),

@@ -208,6 +208,9 @@ def test_a_chain_carries_on_from_its_file(clock: Clock, tmp_path: Path) -> None:
         again.submit(raw(5))
         assert again.head.parent_hash == head
         again.close()
+        longer = make(clock, path)
+        assert longer.head.block_number == 6
+        longer.close()
     path.write_bytes(kept[:-7])
     again = make(clock, path)
     assert again.head.block_number == 4
