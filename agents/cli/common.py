@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import click
 
@@ -29,7 +29,7 @@ class Wei(click.ParamType):
     """An amount of money: `0.05`, `0.05ether`, `20finney`, `1000wei`."""
 
     name = "amount"
-    units = {"wei": 1, "gwei": 10**9, "finney": 10**15, "ether": ETHER, "eth": ETHER}
+    units: ClassVar[dict[str, int]] = {"wei": 1, "gwei": 10**9, "finney": 10**15, "ether": ETHER, "eth": ETHER}
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         from decimal import Decimal, InvalidOperation

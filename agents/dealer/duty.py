@@ -26,6 +26,7 @@ class DealerDuty(Duty[DealerCase]):
 
     role: ClassVar[str] = "dealer"
     machine = MACHINE
+    collects: ClassVar[tuple[str, ...]] = ("models",)
 
     def accept(self, sender: str, said: Said) -> DealerCase | None:
         """A model asks to have a session dealt."""

@@ -8,6 +8,7 @@ import json
 import socket
 import time
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,12 @@ def run_demo(play: Play) -> int:
     result["automatic_readers"] = True
     result["wished_outcome"] = play.outcome
     result["notices"] = ["Money is play money of a test chain."]
-    result["timeline"] = [e.as_dict() for e in watch.events]
+    result["timeline"] = [e.as_dict() for e in watch.events if e.step != "tx"]
+    result["transactions"] = [
+        {name: e.extra[name] for name in ("hash", "block", "from", "call", "gas", "wei")} | {"who": e.who}
+        for e in watch.events
+        if e.step == "tx"
+    ]
     report = write_report(result, to_png(scan), folder)
     if play.json_file is not None:
         play.json_file.parent.mkdir(parents=True, exist_ok=True)
@@ -115,7 +121,7 @@ class _Stage:
         self.watch.until(lambda: self.watch.said("dealer", "up"), 60, "the dealer's start")
         up = self.watch.step("dealer", "up")
         assert up is not None
-        self.join = str(list(up.extra["multiaddrs"])[0])  # type: ignore[call-overload]
+        self.join = str(next(iter(up.extra["multiaddrs"])))  # type: ignore[call-overload]
         self.cast.start(model, "model", *self._common(model), "--network", self.play.network)
         for number, doctor in enumerate(doctors):
             self._start_doctor(doctor, number, attester)
@@ -184,7 +190,7 @@ class _Stage:
         self.cast.start(patient, "patient", *wishes, *self._common(patient))
         if self.play.interactive:
             self._invite_person()
-        over = ("market", "refunded", "failed")
+        over = ("end", "refunded", "failed")
         self.watch.until(
             lambda: any(self.watch.said("patient", step) for step in over),
             self.play.timeout,
@@ -235,6 +241,6 @@ def _seconds(watch: Watch, start: float) -> dict[str, float]:
             firsts.setdefault(phase, event.t)
     ordered = sorted(firsts.items(), key=lambda item: item[1])
     found = {"setting the stage": round(ordered[0][1] - start, 3)} if ordered else {}
-    for (phase, t), (_, following) in zip(ordered, ordered[1:], strict=False):
+    for (phase, t), (_, following) in pairwise(ordered):
         found[phase] = round(following - t, 3)
     return found

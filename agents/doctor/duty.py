@@ -33,6 +33,7 @@ class DoctorDuty(Duty[DoctorCase]):
 
     role: ClassVar[str] = "doctor"
     machine = MACHINE
+    collects: ClassVar[tuple[str, ...]] = ("market",)
 
     def __init__(self, setup: Setup, reader: Reader) -> None:
         super().__init__(setup)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from models.reader import read
-
 from models.scans import load_scan
 
 AUTOMATIC = ("auto", "auto-split", "auto-absent")

@@ -37,9 +37,11 @@ from agents.wire.directory import Directory
 from agents.wire.node import Node
 from agents.wire.tls import TlsServer, serve
 from contracts.bindings import Contracts
+from contracts.bindings.base import Payer
 from contracts.chain.address_book import AddressBook
 from contracts.chain.client import ChainClient
 from protocols.case.policy import SpendingPolicy
+from protocols.case.steps import transact
 from protocols.codec import encode
 from protocols.dialogues import CONVERSATIONS, Said
 from protocols.effects import CaseState, Effect, Event, Machine
@@ -51,7 +53,13 @@ S = TypeVar("S", bound=CaseState)
 PULSE = 0.25
 ACK_PATIENCE = 4.0
 OWN = "own"
-"""The case key of what an agent does for itself: registering."""
+"""The case key of what an agent does for itself before it is ready: registering."""
+
+COLLECTED = "collected"
+"""The case key of fetching what is owed."""
+COLLECT_SECONDS = 20.0
+LEAST_CREDIT = 10**14
+"""Wei; less is not worth the gas."""
 
 
 @dataclass
@@ -78,6 +86,8 @@ class Duty(Generic[S]):
 
     role: ClassVar[str]
     machine: Machine[S]
+    collects: ClassVar[tuple[str, ...]] = ()
+    """Names, in `Contracts`, of those that may owe this role's wallet money."""
 
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
@@ -98,6 +108,7 @@ class Duty(Generic[S]):
         self.seen_block = -1
         self.now_chain = 0
         self._last_trouble = ""
+        self._collect_due = 0.0
 
     # ---- life
     async def run(self) -> None:
@@ -246,6 +257,7 @@ class Duty(Generic[S]):
                 self.now_chain = now
                 await self.look(block, now)
                 self.seen_block = block
+                await self.collect()
             self._calm()
         except (ChainError, WireError, OSError) as error:
             self._trouble(str(error))
@@ -280,6 +292,21 @@ class Duty(Generic[S]):
     def tick(self, now: float) -> None:
         """Let time pass for every open case."""
         self.core.apply_open(Event("tick", {"now": now}))
+
+    async def collect(self) -> None:
+        """Fetch what the contracts owe this wallet, when it is worth the gas. Looked at now and then."""
+        if time.monotonic() < self._collect_due:
+            return
+        self._collect_due = time.monotonic() + COLLECT_SECONDS
+        for name in self.collects:
+            contract: Payer = getattr(self.contracts, name)
+            owed = await self.ask(contract.credit_of(self.address))
+            if owed < LEAST_CREDIT:
+                continue
+            step = f"collect/{name}/{self.seen_block}"
+            with self.store.transaction():
+                self.store.add_effect(COLLECTED, transact(COLLECTED, step, contract.contract, "withdraw", []))
+            self.tell("collect", f"fetching {owed / 1e18:.4f} ether that {contract.contract} owes")
 
     # ---- hands
     async def _work(self) -> None:
@@ -318,7 +345,20 @@ class Duty(Generic[S]):
             self.core.later(pending, time.time(), f"{type(error).__name__}: {error}")
             return
         point("after-send", what)
+        self._note_transaction(outcome)
         self.core.done(pending, outcome)
+
+    def _note_transaction(self, outcome: Event | None) -> None:
+        if outcome is not None and outcome.kind == "mined" and "hash" in outcome.body:
+            b = outcome.body
+            fields = {
+                "hash": b["hash"],
+                "block": b["block"],
+                "call": b["call"],
+                "gas": b["gas"],
+                "wei": b["value"],
+            }
+            self.progress("tx", f"{b['call']} used {b['gas']} gas", **fields, **{"from": b["sender"]})
 
     def gave_up(self, pending: Pending, error: CrypDocError) -> Event | None:
         """An effect that will never succeed, whatever is waited for."""
@@ -382,6 +422,7 @@ class Duty(Generic[S]):
                 raise UserError(
                     f"{step} was refused by the chain: {outcome.body['reason']}", "mend that and start again"
                 )
+            self._note_transaction(outcome)
             self.core.done(found[0], None)
             return outcome
 

@@ -41,6 +41,7 @@ class ModelDuty(Duty[ModelCase]):
 
     role: ClassVar[str] = "model"
     machine = MACHINE
+    collects: ClassVar[tuple[str, ...]] = ("models", "market")
 
     def __init__(self, setup: Setup) -> None:
         self.network, self.card = load_network(Path(n) if "/" in (n := setup.options["network"]) else n)

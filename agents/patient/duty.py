@@ -9,8 +9,8 @@ import time
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from eth_utils.crypto import keccak
 from eth_typing import Hash32
+from eth_utils.crypto import keccak
 
 from agents.engine.blind import fresh_seed, pump, purpose
 from agents.engine.duty import Duty, Setup
@@ -24,6 +24,7 @@ from protocols.blind.messages import Role
 from protocols.blind.patient import PatientParty
 from protocols.blind.session import UsedSessions
 from protocols.blind.topology import Topology
+from protocols.case import authority
 from protocols.case.patient import MACHINE, PatientCase
 from protocols.codec import encode
 from protocols.crypto import certificate
@@ -141,7 +142,7 @@ class PatientDuty(Duty[PatientCase]):
 
     def _authority(self, key: bytes, identity: int) -> bytes:
         """The case account's word that this wallet speaks for it; for the panel's eyes alone."""
-        digest = keccak(b"crypdoc/v1/speaks-for" + identity.to_bytes(32, "big") + self.keyring.wallet)
+        digest = authority.digest(identity, self.address)
         signed = self.keyring.case_account(key).unsafe_sign_hash(Hash32(digest))
         return bytes(signed.signature)
 
@@ -288,10 +289,13 @@ class PatientDuty(Duty[PatientCase]):
     ) -> tuple[str, str] | None:
         """Told: each phase once, and seats as they fill."""
         if after.phase in FINAL and (before is None or before.phase != after.phase):
-            write_result(after, self.setup.data / "cases" / after.key)
+            sizes = {"scan to the panel": len(self.store.blob(after.scan)) * len(after.delivered)}
+            write_result(after, self.setup.data / "cases" / after.key, sizes)
         if before is not None and before.phase == after.phase:
             if event.kind == "view" and after.delivered != before.delivered:
                 return "reading.sent", "sent the sealed scan to a doctor who took a seat"
+            if event.kind == "mined" and event.body["step"] == "list":
+                return "market.listed", "listed the record of the case, without the scan"
             if event.kind == "inferred":
                 return "blind.done", "the prediction is known here alone; waiting for the receipt"
             return None
@@ -309,7 +313,7 @@ class PatientDuty(Duty[PatientCase]):
                 "certificate" if after.certificate else "settled",
                 "closing the books of the case",
             ),
-            "done": ("market", "done: the certificate is here and the rest of the money is back"),
+            "done": ("end", "done: the certificate is here and the rest of the money is back"),
             "refunded": ("refunded", "the panel did not agree; what was not spent is refunded"),
             "failed": ("failed", f"the case ended early: {after.trouble}"),
         }.get(after.phase)

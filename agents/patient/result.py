@@ -11,7 +11,7 @@ from protocols.case.patient import PatientCase
 FINAL = {"done": "settled", "refunded": "refunded", "failed": "failed"}
 
 
-def case_result(case: PatientCase) -> dict[str, Any]:
+def case_result(case: PatientCase, sizes: dict[str, int] | None = None) -> dict[str, Any]:
     """Everything that the patient's agent knows of a case, plain. Holds the verdict: it is the patient's."""
     result = case.result or {}
     inference = case.inference or {}
@@ -62,7 +62,7 @@ def case_result(case: PatientCase) -> dict[str, Any]:
             "panel": paid,
             "gas": sum(m["fee"] for m in case.moves),
         },
-        "bytes": {"blind inference": inference.get("bytes", 0)},
+        "bytes": {"blind inference": inference.get("bytes", 0)} | (sizes or {}),
         "seconds": {"blind inference": inference.get("seconds", 0.0)},
     }
 
@@ -73,10 +73,10 @@ def _model_label(card: dict[str, Any], probability: float | None) -> str | None:
     return str(card["labels"][int(probability > 0.5)])
 
 
-def write_result(case: PatientCase, folder: Path) -> Path:
+def write_result(case: PatientCase, folder: Path, sizes: dict[str, int]) -> Path:
     """Write `result.json`, and `certificate.json` when there is one, into the case's folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    result = case_result(case)
+    result = case_result(case, sizes)
     if result["certificate"]["valid"]:
         _write(folder / "certificate.json", result["certificate"])
     return _write(folder / "result.json", result)

@@ -56,9 +56,7 @@ def _checked(case: DealerCase, event: Event) -> Out:
 
 
 def _dealt(case: DealerCase, event: Event) -> Out:
-    return replace(case, phase="dealt", bytes_sent=int(event.body["bytes"])), [
-        steps.transact(case.key, "withdraw", "Models", "withdraw", [])
-    ]
+    return replace(case, phase="dealt", bytes_sent=int(event.body["bytes"])), []
 
 
 def _broken(case: DealerCase, event: Event) -> Out:
@@ -71,15 +69,12 @@ MACHINE: Machine[DealerCase] = Machine(
     table={
         "asked": {"session.begin": stay("asked"), "purchase": stay("refused", "dealing")},
         "dealing": {"dealt": stay("dealt"), "deal_failed": stay("broken")},
-        "dealt": {"mined": stay("dealt"), "reverted": stay("dealt")},
     },
     handlers={
         "session.begin": _asked,
         "purchase": _checked,
         "dealt": _dealt,
         "deal_failed": _broken,
-        "mined": lambda case, event: (case, []),
-        "reverted": lambda case, event: (case, []),
     },
     final=frozenset({"refused", "dealt", "broken"}),
 )

@@ -15,8 +15,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from protocols.case import steps
+from protocols.case.authority import speaks_for
 from protocols.case.view import CaseView, Phase, Seat, SeatStatus
-from protocols.crypto.commitment import ballot_commitment, scan_commitment
+from protocols.crypto.commitment import OPENING_BYTES, ballot_commitment, scan_commitment
 from protocols.effects import Event, Machine, Step, stay
 from protocols.specialty import INSUFFICIENT, specialty_of
 
@@ -130,7 +131,7 @@ def _mine(case: DoctorCase, view: CaseView) -> Seat | None:
 def _delivered(case: DoctorCase, event: Event) -> Out:
     """The scan came. It must be the one committed to on chain, from whoever speaks for the case account."""
     body, thread, sender = event.body["body"], str(event.body["thread"]), str(event.body["from"])
-    why = _unfit(case, body)
+    why = _unfit(case, body, sender)
     if why:
         refuse = steps.say(case.key, "delivery", thread, 2, "refuse", sender, {"reason": why}, mine=False)
         return replace(case, trouble=why), [refuse]
@@ -153,13 +154,15 @@ def _delivered(case: DoctorCase, event: Event) -> Out:
     return case, effects
 
 
-def _unfit(case: DoctorCase, body: dict[str, Any]) -> str:
+def _unfit(case: DoctorCase, body: dict[str, Any], sender: str) -> str:
     codes, scan, opening = body["codes"], body["scan"], body["opening"]
     known = specialty_of(bytes.fromhex(case.specialty))
     if known is None:
         return "the specialty is not known here"
-    if not (isinstance(scan, bytes) and isinstance(opening, bytes)):
+    if not (isinstance(scan, bytes) and isinstance(opening, bytes) and len(opening) == OPENING_BYTES):
         return "the scan or its opening is malformed"
+    if not speaks_for(body.get("authority"), case.case_id, sender, case.case_account):
+        return "the sender does not speak for the case account"
     if scan_commitment(scan, opening) != case.commitment:
         return "the scan is not the one that was committed to on chain"
     proper = isinstance(codes, list) and all(isinstance(c, int) and 1 <= c <= 255 for c in codes)

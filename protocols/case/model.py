@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from protocols.case import steps
+from protocols.case.authority import speaks_for
 from protocols.effects import Event, Machine, Step, stay
 
 MAX_SESSIONS = 4
@@ -69,13 +70,21 @@ def _declined(case: ModelCase, event: Event) -> Out:
 def _begun(case: ModelCase, event: Event) -> Out:
     """The patient wants its session: is it paid for, and is this not one try too many?"""
     thread, body = str(event.body["thread"]), event.body["body"]
-    if case.sessions >= MAX_SESSIONS or body["session"] != thread:
-        reason = {"reason": "no further session is held for this purchase"}
+    fits = body["session"] == thread and speaks_for(
+        body.get("authority"), case.case_id, case.patient, case.account
+    )
+    if case.sessions >= MAX_SESSIONS or not fits:
+        reason = {"reason": "no session is held for this wish: it is one too many, or not the buyer's"}
         return case, [steps.say(case.key, "session", thread, 2, "refuse", case.patient, reason, mine=False)]
     case = replace(
         case, phase="checking", session=thread, sessions=case.sessions + 1, since=float(event.body["now"])
     )
-    check = {"case_id": case.case_id, "network": case.network, "session": case.session}
+    check = {
+        "case_id": case.case_id,
+        "network": case.network,
+        "session": case.session,
+        "account": case.account,
+    }
     return case, [steps.task(case.key, "check_purchase", case.session, check)]
 
 

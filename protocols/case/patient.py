@@ -321,7 +321,7 @@ def _next_model(case: PatientCase, now: float, why: str) -> Out:
 
 
 def _current(case: PatientCase, event: Event) -> bool:
-    return event.body["thread"] == case.session and event.body["from"] == case.model
+    return bool(event.body["thread"] == case.session and event.body["from"] == case.model)
 
 
 def _ready(case: PatientCase, event: Event) -> Out:
@@ -622,7 +622,13 @@ def _access(case: PatientCase, event: Event) -> Out:
         else ("refuse", {"reason": "this record was not bought by you"})
     )
     thread, to = str(event.body["thread"]), str(event.body["from"])
-    return case, [steps.say(case.key, "purchase", thread, 2, performative, to, body, mine=False)]
+    effects = [steps.say(case.key, "purchase", thread, 2, performative, to, body, mine=False)]
+    if granted:  # the patient's share of the price waits on chain
+        step = f"market/{thread}"
+        effects.append(
+            steps.transact(case.key, step, "DataMarket", "withdraw", [], account=case.account_index)
+        )
+    return case, effects
 
 
 def _on_mined(case: PatientCase, event: Event) -> Out:
@@ -632,7 +638,7 @@ def _on_mined(case: PatientCase, event: Event) -> Out:
         return case, [
             steps.transact(case.key, f"unbuy/{step}", "Models", "withdraw", [], account=case.account_index)
         ]
-    if step.startswith("unbuy/"):
+    if step.startswith(("unbuy/", "market/")):
         case = _note(case, event)
         return case, _sweep(case, f"sweep/{step}")
     if case.phase == "funding" and step == f"fund/{case.model}":
@@ -720,6 +726,7 @@ MACHINE: Machine[PatientCase] = Machine(
             "purchase.request": stay("done"),
             "access": stay("done"),
             "mined": stay("done"),
+            "reverted": stay("done"),
         },
         "refunded": {"mined": stay("refunded")},
         "failed": {"mined": stay("failed"), "reverted": stay("failed")},

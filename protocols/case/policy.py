@@ -23,9 +23,9 @@ ALLOWED_CALLS: dict[str, frozenset[str]] = {
         {
             "Doctors.register",
             "Doctors.updateRecord",
-            "Doctors.leave",
+            "Doctors.resign",
             "Doctors.withdrawDeposit",
-            "Doctors.wake",
+            "Doctors.setResting",
             "Cases.accept",
             "Cases.decline",
             "Cases.commit",
