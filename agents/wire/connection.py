@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 
 PROTOCOL = "/crypdoc/envelope/1"
 _OUTSTANDING = 8192
+_AEA_HOLDS = 256
 _HELD_OF_ONE, _SEARCHES, _SEARCH_SECONDS = 16, 64, 2.0
 
 
@@ -123,9 +124,9 @@ class WireConnection(Connection):  # type: ignore[misc]
 
     async def receive(self, *args: Any, **kwargs: Any) -> Envelope | None:
         """The next envelope; None when the connection has closed."""
-        item = await self._arrived.get()
-        while item is not None and self.depth is not None and self.depth() > 256:
+        while self.depth is not None and self.depth() > _AEA_HOLDS:
             await asyncio.sleep(0.02)
+        item = await self._arrived.get()
         if item is None:
             return None
         envelope, taken = item

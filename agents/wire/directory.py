@@ -42,6 +42,7 @@ MAX_FROM_ONE = 512
 
 _ANSWER_BYTES = MAX_ANSWER * (MAX_RECORD + 4) + 64
 _RETRY_FIRST = 0.5
+_CALM_FIRST = 0.5
 _MEET_SECONDS = 2.0  # between two swaps with one peer because it connected
 
 
@@ -269,8 +270,9 @@ class Directory:
         await asyncio.gather(*(ask(wallet) for wallet in sorted(asked)))
 
     async def _keep_announcing(self, wallet: str) -> None:
-        """Swaps with one bootstrap peer for ever: at once when our record changes, else each interval."""
-        delay = _RETRY_FIRST
+        """Swaps with one bootstrap peer for ever: at once when our record changes, else each interval (more
+        often in the beginning, when others are just arriving too)."""
+        delay, calm = _RETRY_FIRST, min(_CALM_FIRST, self._interval)
         while True:
             self._again.clear()
             try:
@@ -279,7 +281,7 @@ class Directory:
                     log.warning("the bootstrap peer %s is back", wallet)
                 self._gone.discard(wallet)
                 delay = _RETRY_FIRST
-                pause = self._interval
+                pause, calm = calm, min(2 * calm, self._interval)
             except (WireError, ProtocolError) as error:
                 if wallet not in self._gone:
                     log.warning("the bootstrap peer %s is gone (%s); known records are kept", wallet, error)

@@ -110,6 +110,14 @@ class Agent:
             self.connection.ack(envelope.sender, envelope_id(envelope))
         return envelope
 
+    async def repeat(self, to: str, text: str, condition: Any) -> None:
+        """Sends the same envelope until `condition()` is true (one still in the outbox is not queued twice)."""
+        end = time.monotonic() + PATIENCE
+        while not condition():
+            assert time.monotonic() < end, "it did not come about"
+            await self.send(to, text)
+            await asyncio.sleep(0.1)
+
     async def deliver(self, to: str, text: str, timeout: float = PATIENCE) -> None:
         """Sends as the engine does: again and again until it is acknowledged."""
         end = time.monotonic() + timeout
