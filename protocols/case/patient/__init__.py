@@ -1,0 +1,157 @@
+r"""The patient's side of a case: from a scan to a diagnosis with a certificate.
+
+    quoting -> funding -> buying -> arranging -> inferring -> opening -> panel -> certifying -> collecting -> done
+                                                                            \-> collecting -> refunded
+                     any step before `opening` can end in `failed`, with nothing lost but fees of the chain
+
+What the reducer may see: everything, it runs on the patient's machine. The scan itself stays in the agent's
+blob store and is named here by its hash. Randomness came in with the first event: the case secret.
+"""
+
+from __future__ import annotations
+
+from protocols.case import steps
+from protocols.case.patient.market import access, collected, requested
+from protocols.case.patient.panel import attested, certified, certify_tick, panel_view
+from protocols.case.patient.quotes import best_quote, proposed, quote_of, quote_refused, quote_tick, started
+from protocols.case.patient.session import (
+    arrange_tick,
+    bought,
+    funded,
+    infer_failed,
+    inferred,
+    opened,
+    ready,
+    receipted,
+    session_refused,
+    setup_reverted,
+)
+from protocols.case.patient.state import Out, PatientCase, label_of, note, sweep
+from protocols.effects import Event, Machine, stay
+
+__all__ = ["MACHINE", "PatientCase", "best_quote", "label_of", "quote_of"]
+
+
+def _on_mined(case: PatientCase, event: Event) -> Out:
+    step = str(event.body["step"])
+    if step.startswith("reclaim/"):  # the fee came back to the case account: send it home
+        case = note(case, event)
+        return case, [
+            steps.transact(case.key, f"unbuy/{step}", "Models", "withdraw", [], account=case.account_index)
+        ]
+    if step.startswith(("unbuy/", "market/")):
+        case = note(case, event)
+        return case, sweep(case, f"sweep/{step}")
+    if case.phase == "funding" and step == f"fund/{case.model}":
+        return funded(case, event)
+    if case.phase == "buying" and step == f"purchase/{case.model}":
+        return bought(case, event)
+    if case.phase == "opening" and step == "open":
+        return opened(case, event)
+    if case.phase == "collecting":
+        return collected(case, event)
+    return note(case, event), []
+
+
+def _on_reverted(case: PatientCase, event: Event) -> Out:
+    if case.phase in ("funding", "buying", "opening"):
+        return setup_reverted(case, event)
+    if case.phase == "collecting":
+        return collected(case, event)
+    return case, []
+
+
+def _on_tick(case: PatientCase, event: Event) -> Out:
+    if case.phase == "quoting":
+        return quote_tick(case, event)
+    if case.phase in ("arranging", "inferring"):
+        return arrange_tick(case, event)
+    return certify_tick(case, event)
+
+
+_SETUP = ("funding", "arranging", "opening", "failed")
+
+
+MACHINE: Machine[PatientCase] = Machine(
+    role="patient",
+    state=PatientCase,
+    table={
+        "quoting": {
+            "started": stay("quoting"),
+            "quote.propose": stay("quoting"),
+            "quote.refuse": stay("quoting"),
+            "tick": stay("quoting", "funding", "failed"),
+        },
+        "funding": {
+            "mined": stay("funding", "buying"),
+            "reverted": stay("funding", "failed"),
+            "quote.propose": stay("funding"),
+        },
+        "buying": {"mined": stay("buying", "arranging"), "reverted": stay("buying", "funding", "failed")},
+        "arranging": {
+            "session.ready": stay("arranging", "inferring"),
+            "session.refuse": stay(*_SETUP),
+            "tick": stay(*_SETUP),
+            "mined": stay("arranging"),
+        },
+        "inferring": {
+            "inferred": stay("inferring", *_SETUP),
+            "infer_failed": stay(*_SETUP),
+            "session.receipt": stay("inferring", *_SETUP),
+            "session.refuse": stay("inferring", *_SETUP),
+            "tick": stay("inferring", *_SETUP),
+            "mined": stay("inferring"),
+        },
+        "opening": {"mined": stay("opening", "panel"), "reverted": stay("opening", "funding", "failed")},
+        "panel": {
+            "view": stay("panel", "certifying", "collecting"),
+            "delivery.received": stay("panel"),
+            "delivery.refuse": stay("panel"),
+            "mined": stay("panel"),
+            "reverted": stay("panel"),
+        },
+        "certifying": {
+            "delivery.attest": stay("certifying"),
+            "delivery.refuse": stay("certifying"),
+            "tick": stay("certifying", "collecting"),
+            "certified": stay("certifying", "collecting"),
+            "mined": stay("certifying"),
+            "reverted": stay("certifying"),
+        },
+        "collecting": {
+            "mined": stay("collecting", "done", "refunded"),
+            "reverted": stay("collecting", "done", "refunded"),
+            "purchase.request": stay("collecting"),
+            "access": stay("collecting"),
+        },
+        "done": {
+            "purchase.request": stay("done"),
+            "access": stay("done"),
+            "mined": stay("done"),
+            "reverted": stay("done"),
+        },
+        "refunded": {"mined": stay("refunded")},
+        "failed": {"mined": stay("failed"), "reverted": stay("failed")},
+    },
+    handlers={
+        "started": started,
+        "quote.propose": proposed,
+        "quote.refuse": quote_refused,
+        "tick": _on_tick,
+        "mined": _on_mined,
+        "reverted": _on_reverted,
+        "session.ready": ready,
+        "session.refuse": session_refused,
+        "session.receipt": receipted,
+        "inferred": inferred,
+        "infer_failed": infer_failed,
+        "view": panel_view,
+        "delivery.received": lambda case, event: (case, []),
+        "delivery.refuse": lambda case, event: (case, []),
+        "delivery.attest": attested,
+        "certified": certified,
+        "purchase.request": requested,
+        "access": access,
+    },
+    final=frozenset({"done", "refunded", "failed"}),
+)

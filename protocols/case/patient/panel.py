@@ -1,0 +1,141 @@
+"""The panel: handing it the scan, following it on chain, collecting its signatures."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from protocols.case import steps
+from protocols.case.patient.market import collect
+from protocols.case.patient.state import ATTEST_PATIENCE, Out, PatientCase, label_of
+from protocols.case.view import CaseView, Phase, SeatStatus
+from protocols.effects import Effect, Event
+
+
+def _deliver(case: PatientCase, view: CaseView) -> Out:
+    """Hand the sealed scan to every doctor who has taken a seat and has not got it yet."""
+    effects: list[Effect] = []
+    delivered = list(case.delivered)
+    for _, seat in view.round_seats():
+        name = f"{seat.doctor}/{seat.round}"
+        if seat.status is not SeatStatus.ACCEPTED or name in delivered:
+            continue
+        delivered.append(name)
+        body = {
+            "case_id": case.case_id,
+            "round": seat.round,
+            "scan": case.scan,
+            "opening": case.opening,
+            "codes": case.codes,
+            "modality": case.modality,
+            "specialty": case.specialty,
+            "authority": case.authority,
+        }
+        thread = f"{case.key}:{seat.round}"
+        effects.append(
+            steps.say(
+                case.key, "delivery", f"{thread}:{seat.doctor}", 1, "deliver", seat.doctor, body, mine=True
+            )
+        )
+    return replace(case, delivered=delivered), effects
+
+
+def panel_view(case: PatientCase, event: Event) -> Out:
+    view: CaseView = event.body["view"]
+    if view.phase is Phase.SETTLED:
+        return _settled(case, view, float(event.body["now"]))
+    if view.phase is Phase.REFUNDED:
+        return collect(replace(case, outcome="refunded", result=_result(case, view)))
+    case, effects = _deliver(case, view)
+    return case, [*effects, *steps.nudge(case.key, view, 0)]
+
+
+def _result(case: PatientCase, view: CaseView) -> dict[str, Any]:
+    settled = view.phase is Phase.SETTLED
+    return {
+        "state": view.phase.name.lower(),
+        "rounds": view.round,
+        "label": label_of(case, view.code) if settled else "",
+        "code": view.code,
+        "agreeing": view.agreeing,
+        "bounty_wei": view.bounty_wei,
+        "bucket": view.bucket,
+        "date": view.now - view.now % 86400,
+        "panel": [
+            {
+                "doctor": s.doctor,
+                "round": s.round,
+                "status": s.status.name.lower(),
+                "committed": s.commitment != bytes(32),
+                "revealed": s.status is SeatStatus.REVEALED,
+                "verdict": label_of(case, s.code) if s.status is SeatStatus.REVEALED else "",
+                "confidence": s.confidence,
+                "paid_wei": s.paid_wei,
+                "reputation_before": s.reputation_before,
+                "reputation_after": s.reputation_after,
+            }
+            for s in view.seats
+        ],
+    }
+
+
+def _settled(case: PatientCase, view: CaseView, now: float) -> Out:
+    """The panel agreed: ask those who did for their signature over (case, label, date)."""
+    result = _result(case, view)
+    case = replace(case, phase="certifying", outcome="settled", result=result, waiting_since=now)
+    body = {"label": result["label"], "date": result["date"]}
+    effects = []
+    asked = []
+    for _, seat in view.round_seats():
+        if seat.status is SeatStatus.REVEALED and seat.code == view.code:
+            asked.append(seat.doctor)
+            thread = f"{case.key}:{seat.round}:{seat.doctor}"
+            effects.append(
+                steps.say(case.key, "delivery", thread, 3, "certify", seat.doctor, body, mine=True)
+            )
+    return replace(case, asked_attest=asked), effects
+
+
+def attested(case: PatientCase, event: Event) -> Out:
+    doctor = str(event.body["from"])
+    if doctor not in case.asked_attest:
+        return case, []
+    case = replace(case, attests={**case.attests, doctor: event.body["body"]["signature"]})
+    if len(case.attests) == len(case.asked_attest):
+        return case, [_certify(case)]
+    return case, []
+
+
+def _certify(case: PatientCase) -> Effect:
+    result = case.result or {}
+    names = sorted(case.attests)
+    return steps.task(
+        case.key,
+        "certify",
+        str(len(names)),
+        {
+            "case_id": case.case_id,
+            "label": result["label"],
+            "date": result["date"],
+            "round": result["rounds"],
+            "attests": {name: case.attests[name] for name in names},
+        },
+    )
+
+
+def certify_tick(case: PatientCase, event: Event) -> Out:
+    waited = float(event.body["now"]) - case.waiting_since
+    if waited < ATTEST_PATIENCE:
+        return case, []
+    if case.attests:
+        return case, [_certify(case)]
+    if waited > 10 * ATTEST_PATIENCE:
+        return collect(replace(case, trouble="no doctor of the panel sent a signature for the certificate"))
+    return case, []
+
+
+def certified(case: PatientCase, event: Event) -> Out:
+    certificate = dict(event.body["certificate"])
+    if not certificate["valid"] and len(case.attests) < len(case.asked_attest):
+        return replace(case, trouble=str(certificate.get("why", ""))), []
+    return collect(replace(case, certificate=certificate, record=event.body["record"]))

@@ -1,0 +1,129 @@
+"""Asking models for their price, and choosing among the honest offers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from protocols.case import steps
+from protocols.case.patient.state import QUOTE_PATIENCE, Out, PatientCase, fail
+from protocols.crypto.eip712 import Quote, models_domain, signer_of
+from protocols.effects import Event
+from protocols.errors import ProtocolError
+
+
+def ask(case: PatientCase, models: list[str]) -> Out:
+    fresh = [m for m in models if m not in case.asked]
+    body = {"case_id": case.case_id, "patient": case.account, "specialty": case.specialty}
+    effects = [steps.say(case.key, "quote", f"{case.key}:{m}", 1, "cfp", m, body, mine=True) for m in fresh]
+    return replace(case, asked=[*case.asked, *fresh]), effects
+
+
+def started(case: PatientCase, event: Event) -> Out:
+    return ask(case, list(event.body["models"]))
+
+
+def proposed(case: PatientCase, event: Event) -> Out:
+    """An offer counts when its owner signed it for this case and its parts are what they should be."""
+    model, body = str(event.body["from"]), event.body["body"]
+    try:
+        offer = quote_of(body["quote"])
+        digest = models_domain(case.chain_id, case.models).digest(offer)
+        honest = signer_of(digest, body["signature"]) == offer.model == model
+        fits = offer.case_id == case.case_id and offer.patient == case.account
+        proper = 0 <= float(body["card"]["auc"]) <= 1 and isinstance(body["topology"], bytes)
+    except (ProtocolError, KeyError, TypeError, ValueError):
+        honest = fits = proper = False
+    if not (honest and fits and proper):
+        return replace(case, refused=[*case.refused, model]), []
+    return replace(case, quotes={**case.quotes, model: body}), []
+
+
+def quote_of(fields: Mapping[str, Any]) -> Quote:
+    """The signed struct in a proposal's body. Raises KeyError or TypeError when it is malformed."""
+    if not isinstance(fields["network"], bytes) or len(fields["network"]) != 32:
+        raise TypeError("a network's id is 32 bytes")
+    numbers = ("case_id", "price", "dealer_fee", "valid_until")
+    if any(isinstance(fields[n], bool) or not isinstance(fields[n], int) or fields[n] < 0 for n in numbers):
+        raise TypeError("a quote's numbers are whole and not negative")
+    return Quote(
+        network=fields["network"],
+        model=str(fields["model"]),
+        case_id=fields["case_id"],
+        patient=str(fields["patient"]),
+        price=fields["price"],
+        dealer=str(fields["dealer"]),
+        dealer_fee=fields["dealer_fee"],
+        valid_until=fields["valid_until"],
+    )
+
+
+def quote_refused(case: PatientCase, event: Event) -> Out:
+    return replace(case, refused=[*case.refused, str(event.body["from"])]), []
+
+
+def _worth(body: Mapping[str, Any], reputation: float) -> float:
+    """How good an offer is: accuracy and reputation against price. Higher is better.
+
+    The card's AUC counts by its distance from chance, the reputation on chain (0..1) scales it, and a
+    price in milliether is held against it, so that twice the price must buy clearly more.
+    """
+    card = body["card"]
+    skill = max(0.0, 2.0 * float(card["auc"]) - 1.0)
+    price = (int(body["quote"]["price"]) + int(body["quote"]["dealer_fee"])) / 1e15
+    return skill * (0.5 + reputation) - 0.02 * price
+
+
+def best_quote(case: PatientCase) -> str:
+    """The model to buy from, or "" when no offer is left that the owner's cap allows. Ties go by address."""
+    able = [
+        m
+        for m, body in case.quotes.items()
+        if m not in case.bad_models
+        and int(body["quote"]["price"]) + int(body["quote"]["dealer_fee"]) <= case.price_cap
+    ]
+    return min(
+        able, key=lambda m: (-_worth(case.quotes[m], float(case.reputations.get(m, 0.5))), m), default=""
+    )
+
+
+def quote_tick(case: PatientCase, event: Event) -> Out:
+    now = float(event.body["now"])
+    case, effects = ask(case, list(event.body.get("models", [])))
+    case = replace(case, reputations=dict(event.body.get("reputations", case.reputations)))
+    answered = len(case.quotes) + len(case.refused)
+    patient_enough = now - case.started >= case.quote_window
+    if best_quote(case) and (patient_enough or answered >= len(case.asked)):
+        after, more = choose(case, now)
+        return after, [*effects, *more]
+    if now - case.started >= QUOTE_PATIENCE:
+        after, more = fail(case, "no model made an offer within the price cap")
+        return after, [*effects, *more]
+    return case, effects
+
+
+def choose(case: PatientCase, now: float) -> Out:
+    """Take the best offer and send its price, the escrow and gas to the case account."""
+    model = best_quote(case)
+    if not model:
+        return fail(case, case.trouble or "no model is left that could be bought from")
+    case = replace(case, model=model, phase="funding", waiting_since=now)
+    declines = [
+        steps.say(
+            case.key,
+            "quote",
+            f"{case.key}:{m}",
+            3,
+            "decline",
+            m,
+            {"reason": "another offer was taken"},
+            mine=True,
+        )
+        for m in case.quotes
+        if m not in (model, *case.bad_models) and not case.bad_models
+    ]
+    price = int(case.quote["price"]) + int(case.quote["dealer_fee"])
+    # A second model costs its price alone: escrow and gas were sent with the first.
+    amount = price if case.bought else price + max(case.escrow_by_bucket) + case.gas_reserve
+    return case, [*declines, steps.pay(case.key, f"fund/{model}", case.account, amount)]

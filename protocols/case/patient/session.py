@@ -1,0 +1,195 @@
+"""Paying for a prediction, running the blind session, checking the receipt, opening the case."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from protocols.case import steps
+from protocols.case.patient.quotes import choose, quote_of
+from protocols.case.patient.state import (
+    INFERENCE_PATIENCE,
+    MAX_SESSIONS,
+    SESSION_PATIENCE,
+    Out,
+    PatientCase,
+    fail,
+    note,
+)
+from protocols.crypto.eip712 import Receipt, models_domain, signer_of
+from protocols.effects import Event
+from protocols.errors import ProtocolError
+from protocols.specialty import specialty
+
+
+def funded(case: PatientCase, event: Event) -> Out:
+    case = note(case, event)
+    quote = case.quotes[case.model]
+    fields = quote["quote"]
+    value = int(fields["price"]) + int(fields["dealer_fee"])
+    args = [list(quote_of(fields).as_tuple()), quote["signature"]]
+    buy = steps.transact(
+        case.key,
+        f"purchase/{case.model}",
+        "Models",
+        "purchase",
+        args,
+        value=value,
+        account=case.account_index,
+    )
+    return replace(case, phase="buying"), [buy]
+
+
+def bought(case: PatientCase, event: Event) -> Out:
+    case = note(case, event)
+    until = int(case.quote["valid_until"])
+    case = replace(case, bought={**case.bought, case.model: until})
+    return _begin(case, float(event.body["now"]))
+
+
+def _begin(case: PatientCase, now: float) -> Out:
+    """A fresh session with the chosen model; its number makes its thread, its seeds and its pads fresh."""
+    number = case.sessions.get(case.model, 0) + 1
+    if number > MAX_SESSIONS:
+        return _next_model(case, now, f"{case.model} did not complete a session in {MAX_SESSIONS} tries")
+    case = replace(
+        case,
+        sessions={**case.sessions, case.model: number},
+        phase="arranging",
+        waiting_since=now,
+        inference=None,
+        receipt=None,
+    )
+    body = {
+        "case_id": case.case_id,
+        "session": case.session,
+        "patient": case.account,
+        "authority": case.authority,
+    }
+    return case, [steps.say(case.key, "session", case.session, 1, "begin", case.model, body, mine=True)]
+
+
+def _next_model(case: PatientCase, now: float, why: str) -> Out:
+    case = replace(case, bad_models=[*case.bad_models, case.model], trouble=why)
+    after, effects = choose(case, now)
+    return after, effects
+
+
+def _current(case: PatientCase, event: Event) -> bool:
+    return bool(event.body["thread"] == case.session and event.body["from"] == case.model)
+
+
+def ready(case: PatientCase, event: Event) -> Out:
+    if not _current(case, event):
+        return case, []
+    quote = case.quotes[case.model]
+    infer = steps.task(
+        case.key,
+        "infer",
+        case.session,
+        {
+            "session": case.session,
+            "model": case.model,
+            "dealer": case.quote["dealer"],
+            "topology": quote["topology"],
+            "card": quote["card"],
+            "network": case.quote["network"],
+            "scan": case.pixels,
+        },
+    )
+    return replace(case, phase="inferring", waiting_since=float(event.body["now"])), [infer]
+
+
+def session_refused(case: PatientCase, event: Event) -> Out:
+    if not _current(case, event):
+        return case, []
+    return _begin(case, float(event.body["now"]))
+
+
+def arrange_tick(case: PatientCase, event: Event) -> Out:
+    now = float(event.body["now"])
+    running = case.phase == "inferring" and case.inference is None
+    if now - case.waiting_since > (INFERENCE_PATIENCE if running else SESSION_PATIENCE):
+        return _begin(case, now)
+    return case, []
+
+
+def inferred(case: PatientCase, event: Event) -> Out:
+    if event.body["session"] != case.session:
+        return case, []
+    kept = ("session", "logit", "probability", "bucket", "bytes", "seconds", "rounds")
+    case = replace(case, inference={k: event.body[k] for k in kept}, waiting_since=float(event.body["now"]))
+    return _open(case, event)
+
+
+def infer_failed(case: PatientCase, event: Event) -> Out:
+    if event.body["session"] != case.session:
+        return case, []
+    return _begin(replace(case, trouble=str(event.body["reason"])), float(event.body["now"]))
+
+
+def receipted(case: PatientCase, event: Event) -> Out:
+    if not _current(case, event):
+        return case, []
+    body = event.body["body"]
+    case = replace(case, receipt={"receipt": body["receipt"], "signature": body["signature"]})
+    return _open(case, event)
+
+
+def _open(case: PatientCase, event: Event) -> Out:
+    """Open the case once both the prediction and an honest receipt for it are here."""
+    if case.inference is None or case.receipt is None:
+        return case, []
+    receipt = _honest_receipt(case)
+    if receipt is None:
+        return _next_model(
+            case, float(event.body["now"]), f"{case.model} signed a receipt for another result"
+        )
+    args = [
+        [
+            specialty(case.specialty).id,
+            case.commitment,
+            case.panel_size,
+            case.quote["network"],
+            case.consent,
+            case.sealing_key,
+            case.contact,
+        ],
+        list(receipt.as_tuple()),
+        case.receipt["signature"],
+    ]
+    value = case.escrow_by_bucket[receipt.bucket]
+    tx = steps.transact(case.key, "open", "Cases", "open", args, value=value, account=case.account_index)
+    return replace(case, phase="opening"), [tx]
+
+
+def _honest_receipt(case: PatientCase) -> Receipt | None:
+    """The receipt, when it is the chosen model's own word on the bucket that blind inference opened to both."""
+    assert case.receipt is not None
+    assert case.inference is not None
+    found = case.receipt["receipt"]
+    wanted = (case.case_id, case.quote["network"], case.inference["bucket"])
+    try:
+        receipt = Receipt(found["case_id"], found["network"], found["bucket"], int(found["valid_until"]))
+        if (receipt.case_id, receipt.network, receipt.bucket) != wanted:
+            return None
+        signer = signer_of(
+            models_domain(case.chain_id, case.models).digest(receipt), case.receipt["signature"]
+        )
+    except (ProtocolError, KeyError, TypeError, ValueError):
+        return None
+    return receipt if signer == case.model else None
+
+
+def opened(case: PatientCase, event: Event) -> Out:
+    return replace(note(case, event), phase="panel"), []
+
+
+def setup_reverted(case: PatientCase, event: Event) -> Out:
+    """A transaction of ours was refused before the case was open."""
+    step, reason = str(event.body["step"]), str(event.body["reason"])
+    now = float(event.body["now"])
+    if step.startswith("purchase/") or step == "open":
+        return _next_model(case, now, f"{step.split('/')[0]} was refused: {reason}")
+    if step.startswith("fund/"):
+        return fail(case, f"the case account could not be funded: {reason}")
+    return case, []

@@ -1,0 +1,142 @@
+"""What a patient agent knows of a case, and the small steps that several phases share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from protocols.case import steps
+from protocols.effects import Effect, Event, Step
+from protocols.specialty import INSUFFICIENT, specialty
+
+MAX_SESSIONS = 4
+"""Blind inference is tried this often with one model before the patient turns to the next."""
+
+QUOTE_PATIENCE = 90.0
+"""Seconds without any quote after which a case is given up; nothing was paid by then."""
+
+SESSION_PATIENCE = 45.0
+"""Seconds that a model has to get a session ready, or to send the receipt after it."""
+
+INFERENCE_PATIENCE = 600.0
+"""Seconds after which a running inference is given up; a broken connection ends it at once."""
+
+RECLAIM_GRACE = 60
+"""Seconds to wait beyond the contract's own grace before unspent fees are asked back."""
+
+ATTEST_PATIENCE = 60.0
+"""Seconds to wait for all signatures once enough of them for a certificate are there."""
+
+
+@dataclass(frozen=True, slots=True)
+class PatientCase:
+    """All that a patient agent knows of one case. Plain values only: it is written to the log at every step.
+
+    quotes: model address -> the proposal's body. sessions: model -> sessions begun. bought: model -> valid_until.
+    attests: doctor -> BLS signature. moves: transactions in the order mined.
+    """
+
+    key: str
+    phase: str
+    case_id: int
+    account: str
+    account_index: str
+    wallet: str
+    specialty: str
+    panel_size: int
+    modality: str
+    scan: bytes
+    pixels: bytes
+    opening: bytes
+    commitment: bytes
+    secret: bytes
+    codes: list[int]
+    sealing_key: bytes
+    contact: bytes
+    authority: bytes
+    consent: bytes
+    consent_terms: list[Any]
+    record_price: int
+    chain_id: int
+    models: str
+    escrow_by_bucket: list[int]
+    gas_reserve: int
+    reclaim_after: int
+    started: float
+    quote_window: float
+    price_cap: int
+    asked: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    quotes: dict[str, Any] = field(default_factory=dict)
+    reputations: dict[str, float] = field(default_factory=dict)
+    model: str = ""
+    sessions: dict[str, int] = field(default_factory=dict)
+    bought: dict[str, int] = field(default_factory=dict)
+    bad_models: list[str] = field(default_factory=list)
+    waiting_since: float = 0.0
+    inference: dict[str, Any] | None = None
+    receipt: dict[str, Any] | None = None
+    delivered: list[str] = field(default_factory=list)
+    asked_attest: list[str] = field(default_factory=list)
+    attests: dict[str, bytes] = field(default_factory=dict)
+    result: dict[str, Any] | None = None
+    certificate: dict[str, Any] | None = None
+    record: bytes = b""
+    listed: bool = False
+    withdrawn: bool = False
+    outcome: str = ""
+    trouble: str = ""
+    moves: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def quote(self) -> dict[str, Any]:
+        """The accepted quote's fields."""
+        body: dict[str, Any] = self.quotes[self.model]
+        return body["quote"]  # type: ignore[no-any-return]
+
+    @property
+    def session(self) -> str:
+        """The running session's thread: fresh for every attempt."""
+        return f"{self.key}:{self.model}:{self.sessions.get(self.model, 0)}"
+
+
+Out = Step[PatientCase]
+
+
+def note(case: PatientCase, event: Event) -> PatientCase:
+    move = {k: event.body[k] for k in ("step", "hash", "block", "gas", "fee", "sender", "call", "value")}
+    return replace(case, moves=[*case.moves, move])
+
+
+def fail(case: PatientCase, why: str) -> Out:
+    """Give up before the case was opened: what the case account holds goes home."""
+    case = replace(case, phase="failed", outcome="failed", trouble=why)
+    return case, [*reclaims(case), *sweep(case, "sweep")]
+
+
+def sweep(case: PatientCase, step: str) -> list[Effect]:
+    funded = any(move["step"].startswith("fund/") for move in case.moves)
+    return [steps.pay(case.key, step, case.wallet, 0, account=case.account_index)] if funded else []
+
+
+def reclaims(case: PatientCase) -> list[Effect]:
+    """Ask the escrow for what was paid to models that never delivered; the contract opens it after its grace."""
+    return [
+        steps.transact(
+            case.key,
+            f"reclaim/{model}",
+            "Models",
+            "reclaim",
+            [case.case_id, case.quotes[model]["quote"]["network"]],
+            account=case.account_index,
+            not_before=case.bought[model] + case.reclaim_after + RECLAIM_GRACE,
+        )
+        for model in case.bought
+        if model in case.bad_models
+    ]
+
+
+def label_of(case: PatientCase, code: int) -> str:
+    """What a verdict code means in this case; codes that mean nothing are `insufficient evidence`."""
+    labels = specialty(case.specialty).labels
+    return labels[case.codes.index(code)] if code in case.codes else INSUFFICIENT
