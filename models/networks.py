@@ -29,7 +29,7 @@ class LeNet(_Sequential):
 
     channels, side = 3, 32
 
-    def __init__(self, dropout: float = 0.3) -> None:
+    def __init__(self, dropout: float = 0.5) -> None:
         super().__init__()
         self.layers = nn.Sequential(
             *_stage(3, 6, 5),
@@ -46,15 +46,16 @@ class BigLeNet(_Sequential):
 
     channels, side = 3, 64
 
-    def __init__(self, dropout: float = 0.3) -> None:
+    def __init__(self, dropout: float = 0.5) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            *_stage(3, 12, 5),
-            *_stage(12, 24, 5),
-            *_stage(24, 32, 4),
+            *_stage(3, 8, 5),
+            *_stage(8, 16, 5),
+            *_stage(16, 32, 4),
             nn.Flatten(),
-            *_dense(32 * 5 * 5, 64, dropout),
-            nn.Linear(64, 1),
+            *_dense(32 * 5 * 5, 120, dropout),
+            *_dense(120, 84, dropout),
+            nn.Linear(84, 1),
         )
 
 

@@ -18,27 +18,39 @@ Mask: TypeAlias = NDArray[np.bool_]
 
 _SIDE = 128  # the search runs on a small copy
 _WHITE = 0.9
+_FAR_SMALLER = 0.66
 _LEAST = 0.25  # a box with a side below this part of the picture is no head: the whole picture is used
 
 
 def head_box(pixels: Pixels) -> Box:
     """The head's bounding box (top, bottom, left, right) in pixel edges; the whole picture if none is found.
 
-    Trims white frames, takes what is brighter than the background, opens it to lose thin text, and keeps
-    the largest connected piece.
+    Trims white frames, takes what is brighter than the background, opens it to lose thin text, and keeps the
+    largest connected piece. Looks a second time inside what was found, as the picture may lie on a wider, darker
+    canvas; that counts only when it is far smaller, or the scalp would be lost from heads of dark bone.
     """
-    frame = _without_white_frame(pixels)
+    first = _search(pixels, _without_white_frame(pixels))
+    second = _search(pixels, first)
+    return second if _area(second) < _FAR_SMALLER * _area(first) else first
+
+
+def _search(pixels: Pixels, frame: Box) -> Box:
+    """The box of the largest bright piece inside `frame`, or `frame` itself."""
     top, bottom, left, right = frame
     small = resample(pixels, _SIDE, _SIDE, frame)
     rows, columns = np.nonzero(_largest_piece(_opened(small > _threshold(small))))
     if len(rows) == 0:
         return frame
-    high, low = rows.min() / _SIDE, (rows.max() + 1) / _SIDE
-    near, far = columns.min() / _SIDE, (columns.max() + 1) / _SIDE
+    high, low = float(rows.min()) / _SIDE, float(rows.max() + 1) / _SIDE
+    near, far = float(columns.min()) / _SIDE, float(columns.max() + 1) / _SIDE
     if low - high < _LEAST or far - near < _LEAST:
         return frame
     height, width = bottom - top, right - left
     return top + high * height, top + low * height, left + near * width, left + far * width
+
+
+def _area(box: Box) -> float:
+    return (box[1] - box[0]) * (box[3] - box[2])
 
 
 def _without_white_frame(pixels: Pixels) -> Box:
