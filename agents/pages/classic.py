@@ -21,8 +21,8 @@ from aiohttp import web
 
 from agents.pages.guard import Busy, Clash, Missing, guarded_app, read_upload
 from agents.report.markup import Html, h
-from models.scans import load_scan, to_png
-from protocols.errors import UserError
+from models.scans import Scan, load_scan, to_png
+from protocols.errors import CrypDocError, UserError
 
 CSV_COLUMNS = "input_time,decision_time,doctor_is_cancer,predictor_is_cancer"
 MAX_QUEUE = 32
@@ -40,6 +40,7 @@ class Prediction:
 
 
 Predict = Callable[[bytes], Awaitable[Prediction]]
+Check = Callable[[Scan], None]
 Emit = Callable[[str], None]
 Now = Callable[[], datetime]
 
@@ -57,8 +58,9 @@ class _Waiting:
 class _Queue:
     """The scans in order, the predictions under way, the lines to come."""
 
-    def __init__(self, predict: Predict, emit: Emit, room: int, now: Now) -> None:
+    def __init__(self, predict: Predict, emit: Emit, room: int, now: Now, check: Check) -> None:
         self._predict = predict
+        self._check = check
         self._emit = emit
         self._room = room
         self._now = now
@@ -74,11 +76,16 @@ class _Queue:
             raise Busy(f"{self._room} scans wait already", "send it again when the doctor has decided some")
         self._loading += 1
         try:
-            png = await asyncio.to_thread(lambda: to_png(load_scan(data)))
+            png = await asyncio.to_thread(self._picture, data)
         finally:
             self._loading -= 1
         self._scans.append(_Waiting(png, came, asyncio.create_task(self._ask(data))))
         return len(self._scans)
+
+    def _picture(self, data: bytes) -> bytes:
+        scan = load_scan(data)
+        self._check(scan)
+        return to_png(scan)
 
     def next(self) -> _Waiting | None:
         return self._scans[0] if self._scans else None
@@ -109,6 +116,9 @@ class _Queue:
         async with self._one:
             try:
                 return await self._predict(data)
+            except CrypDocError as error:
+                _log.warning("the model has no answer on a scan: %s", error)
+                return None
             except Exception:
                 _log.exception("the model failed on a scan")
                 return None
@@ -125,12 +135,14 @@ def classic_apps(
     *,
     room: int = MAX_QUEUE,
     now: Now = lambda: datetime.now(UTC),
+    check: Check = lambda scan: None,
 ) -> tuple[web.Application, web.Application]:
     """The patient's service (`POST /image`) and the doctor's (`GET`, `POST /decision`) on one queue.
 
-    predict: called once a scan, one at a time. emit: called with each finished line, without its line end.
+    predict: called once a scan, one at a time. emit: called with each finished line, without its line end. check:
+    may refuse a scan as it comes (ScanError).
     """
-    queue = _Queue(predict, emit, room, now)
+    queue = _Queue(predict, emit, room, now, check)
     patient = guarded_app(private=False, max_body=MAX_UPLOAD + 2**16)
     patient[QUEUE] = queue
     patient.router.add_get("/", _how_to)
