@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Generic, TypeVar
 
+from agents.engine.faults import label, point
 from agents.engine.store import Pending, Store, ThreadRow
 from protocols.codec import pack, unpack
 from protocols.dialogues import Said, follow
@@ -84,6 +85,7 @@ class Core(Generic[S]):
 
     def _write(self, key: str, effects: Iterable[Effect]) -> None:
         for effect in effects:
+            point("before-write", label(effect.kind, dict(effect.body)))
             if effect.kind == "say":
                 self._note_said(key, effect)
             self.store.add_effect(key, effect)

@@ -20,7 +20,9 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
+from aea.configurations.base import PublicId
 from aea.identity.base import Identity
+from aea.mail.base import Envelope
 
 from agents.engine.channels import Switchboard
 from agents.engine.core import Core, NotYet
@@ -34,6 +36,7 @@ from agents.keyring import Keyring
 from agents.progress import Progress
 from agents.wire.connection import WireConnection
 from agents.wire.directory import Directory
+from agents.wire.envelopes import envelope_id
 from agents.wire.node import Node
 from agents.wire.tls import TlsServer, serve
 from contracts.bindings import Contracts
@@ -42,7 +45,6 @@ from contracts.chain.address_book import AddressBook
 from contracts.chain.client import ChainClient
 from protocols.case.policy import SpendingPolicy
 from protocols.case.steps import transact
-from protocols.codec import encode
 from protocols.dialogues import CONVERSATIONS, Said
 from protocols.effects import CaseState, Effect, Event, Machine
 from protocols.errors import ChainError, CrypDocError, UserError, WireError
@@ -163,6 +165,7 @@ class Duty(Generic[S]):
             self._beat,
             PULSE,
         )
+        self.wire.depth = self.runtime.waiting
         self.ledger = Ledger(self.keyring, self.chain, self.store, self.runtime.signer, self.allowance)
         await self.runtime.start()
         self.tell("up", f"{self.role} {self.address} is up", multiaddrs=list(self.multiaddrs))
@@ -224,9 +227,11 @@ class Duty(Generic[S]):
             self.core.hear(sender, name.hex(), said, time.time(), self.accept)
         except NotYet:
             log.debug("%s from %s came early; it will come again", what, sender)
+            self.wire.not_yet(sender, name)
             return
         point("after-write", what)
         self.wire.ack(sender, name)
+        point("after-send", what)
 
     def accept(self, sender: str, said: Said) -> S | None:
         """The case that a conversation opened by a peer belongs to, or None to turn it away."""
@@ -235,9 +240,10 @@ class Duty(Generic[S]):
     @staticmethod
     def _envelope(sender: str, to: str, said: Said) -> bytes:
         """The id that the wire gives the envelope of this message."""
-        addresses = [bytes.fromhex(to[2:]), bytes.fromhex(sender[2:])]
-        protocol = CONVERSATIONS[said.conversation].protocol_id
-        return blake2b(encode([*addresses, protocol, said.encode()]), digest_size=32).digest()
+        protocol = PublicId.from_str(CONVERSATIONS[said.conversation].protocol_id)
+        return envelope_id(
+            Envelope(to=to, sender=sender, message=said.encode(), protocol_specification_id=protocol)
+        )
 
     def _acked(self, envelope: bytes) -> None:
         future = self._acks.get(envelope)
@@ -339,12 +345,16 @@ class Duty(Generic[S]):
                 self.tell("trouble", f"{what}: {error}; trying again in {pause:.0f} s")
             return
         except UserError as error:
+            if effect.kind not in ("transact", "pay"):
+                self.core.later(pending, time.time(), str(error))
+                self._trouble(f"{what}: {error}")
+                return
             outcome = self.gave_up(pending, error)
         except Exception as error:
             log.exception("effect %s failed", effect.id)
             self.core.later(pending, time.time(), f"{type(error).__name__}: {error}")
             return
-        point("after-send", what)
+        point("before-done", what)
         self._note_transaction(outcome)
         self.core.done(pending, outcome)
 
@@ -360,13 +370,11 @@ class Duty(Generic[S]):
             }
             self.progress("tx", f"{b['call']} used {b['gas']} gas", **fields, **{"from": b["sender"]})
 
-    def gave_up(self, pending: Pending, error: CrypDocError) -> Event | None:
-        """An effect that will never succeed, whatever is waited for."""
+    def gave_up(self, pending: Pending, error: CrypDocError) -> Event:
+        """A transaction that will never succeed, whatever is waited for."""
         body = pending.effect.body
         self.tell("trouble", f"{label(pending.effect.kind, dict(body))}: {error}")
-        if pending.effect.kind in ("transact", "pay"):
-            return Event("reverted", {"step": body["step"], "reason": str(error), "now": time.time()})
-        return None
+        return Event("reverted", {"step": body["step"], "reason": str(error), "now": time.time()})
 
     async def do_say(self, pending: Pending) -> None:
         """Say it until it is acknowledged: the peer has written it down then."""
@@ -379,6 +387,7 @@ class Duty(Generic[S]):
         future = self._acks.setdefault(name, asyncio.get_running_loop().create_future())
         try:
             self.runtime.put(body["to"], said)
+            point("after-send", label("say", dict(body)))
             await asyncio.wait_for(asyncio.shield(future), ACK_PATIENCE)
         except TimeoutError:
             raise WireError(
@@ -402,8 +411,11 @@ class Duty(Generic[S]):
 
         Raises `UserError` when the chain refuses it.
         """
+        what = label(effect.kind, dict(effect.body))
         with self.store.transaction():
+            point("before-write", what)
             self.store.add_effect(OWN, effect)
+        point("after-write", what)
         while True:
             found = [p for p in self.store.pending() if p.effect.id == effect.id]
             if not found:
@@ -422,6 +434,7 @@ class Duty(Generic[S]):
                 raise UserError(
                     f"{step} was refused by the chain: {outcome.body['reason']}", "mend that and start again"
                 )
+            point("before-done", what)
             self._note_transaction(outcome)
             self.core.done(found[0], None)
             return outcome

@@ -19,7 +19,7 @@ from agents.framework.allowance import Allowance
 from agents.framework.decision import DecisionMakerPort, TxWish
 from agents.keyring import Keyring
 from contracts.chain.client import ChainClient
-from contracts.chain.errors import NonceUsed, OutOfGas, Reverted
+from contracts.chain.errors import FeeTooLow, NonceUsed, OutOfGas, Reverted
 from contracts.chain.values import Call, Receipt, UnsignedTx
 from protocols.case.policy import call_name
 from protocols.case.steps import MAIN
@@ -98,8 +98,11 @@ class Ledger:
                 tx = UnsignedTx.from_wire(scratch["tx"])
                 self._chain.adopt(tx)
                 tx_hash = await self._chain.broadcast(scratch["raw"])
+                point("after-send", what)
                 receipt = await self._chain.wait(tx_hash)
-            except NonceUsed:
+            except (NonceUsed, FeeTooLow):
+                # These bytes can never be mined: the call is priced, numbered and signed anew.
+                self._chain.release(tx)
                 with self._store.transaction():
                     self._store.note_scratch(pending.effect.id, None)
                 raise
