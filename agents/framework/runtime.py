@@ -137,6 +137,10 @@ class AgentRuntime:
         if self._ended is not None:
             await asyncio.wait({self._ended}, timeout=15)
 
+    def waiting(self) -> int:
+        """How many envelopes came that no handler has seen yet."""
+        return int(self._aea.runtime.multiplexer.in_queue.qsize())
+
     def put(self, to: str, said: Said) -> None:
         """Hand a message to AEA's outbox."""
         self._aea.context.outbox.put_message(message=to_message(said, to=to, sender=self._address))

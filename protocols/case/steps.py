@@ -73,17 +73,17 @@ def task(key: str, kind: str, detail: str, body: Mapping[str, Any]) -> Effect:
     return Effect(f"{key}/{kind}/{detail}", kind, dict(body))
 
 
-def nudge(key: str, view: CaseView, turn: int) -> list[Effect]:
-    """Move a case on when it is due and nobody did: anyone may, so each waits `turn` x STAGGER seconds first.
+def nudge(key: str, view: CaseView, turn: int, account: str = MAIN) -> list[Effect]:
+    """Move a case on when it is due and nobody did. Anyone may: turn 0 at once, the others `turn` x STAGGER late.
 
-    The id holds the phase and a coarse time, so that a nudge that came too early is followed by another.
+    account: who pays; a patient's case account, so that the wallet is not seen beside the case. The id holds the
+    phase and a coarse time, so that a nudge that came too early is followed by another.
     """
-    if view.phase.over or view.phase is Phase.NONE:
+    if not view.due:
         return []
-    # A draw is due from the block after the seed; blocks stand for seconds there.
+    # A draw is ripe by blocks, which stand for seconds there; all other phases by the clock.
     late = view.block - view.seed_block if view.phase is Phase.DRAWING else view.now - view.deadline
-    if late <= turn * STAGGER:
+    if turn and late <= turn * STAGGER:
         return []
-    slot = view.now // max(STAGGER, 1)
-    step = f"advance/{view.round}/{view.phase.name.lower()}/{slot}"
-    return [transact(key, step, "Cases", "advance", [view.case_id])]
+    step = f"advance/{view.round}/{view.phase.name.lower()}/{view.now // STAGGER}"
+    return [transact(key, step, "Cases", "advance", [view.case_id], account=account)]

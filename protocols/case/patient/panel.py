@@ -47,7 +47,7 @@ def panel_view(case: PatientCase, event: Event) -> Out:
     if view.phase is Phase.REFUNDED:
         return collect(replace(case, outcome="refunded", result=_result(case, view)))
     case, effects = _deliver(case, view)
-    return case, [*effects, *steps.nudge(case.key, view, 0)]
+    return case, [*effects, *steps.nudge(case.key, view, 0, case.account_index)]
 
 
 def _result(case: PatientCase, view: CaseView) -> dict[str, Any]:
