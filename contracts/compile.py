@@ -48,8 +48,8 @@ def install_compiler() -> None:
         ) from error
 
 
-def compile_sources(sources: dict[str, str]) -> dict[str, Any]:
-    """Runs solc on {name: text}; returns its output. Errors and warnings of the compiler raise `UserError`."""
+def compile_sources(sources: dict[str, str], *, tolerant: bool = False) -> dict[str, Any]:
+    """Runs solc on {name: text}; returns its output. Errors and, unless `tolerant`, warnings raise `UserError`."""
     request = {
         "language": "Solidity",
         "sources": {name: {"content": text} for name, text in sources.items()},
@@ -60,7 +60,11 @@ def compile_sources(sources: dict[str, str]) -> dict[str, Any]:
         given.write_text(json.dumps(request))
         subprocess.run(["node", str(HERE / "solc.cjs"), str(given), str(made)], check=True)  # noqa: S603, S607
         output: dict[str, Any] = json.loads(made.read_text())
-    complaints = [entry["formattedMessage"] for entry in output.get("errors", [])]
+    complaints = [
+        entry["formattedMessage"]
+        for entry in output.get("errors", [])
+        if entry["severity"] == "error" or not tolerant
+    ]
     if complaints:
         raise UserError("\n".join(["the contracts do not compile cleanly", *complaints]), "mend the sources")
     return output
@@ -74,9 +78,10 @@ def read_sources() -> dict[str, str]:
 def build(sources: dict[str, str] | None = None) -> dict[str, str]:
     """The artifacts as text, by file name: the contracts that stand directly in `src`.
 
-    sources: as `read_sources` gives them, where others are to be compiled (tests that plant a bug).
+    sources: as `read_sources` gives them, where others are to be compiled (tests that plant a bug; those may
+    have warnings).
     """
-    output = compile_sources(sources or read_sources())
+    output = compile_sources(sources or read_sources(), tolerant=sources is not None)
     artifacts = {}
     for source, contracts in output["contracts"].items():
         name = Path(source).stem
