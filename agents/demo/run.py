@@ -14,6 +14,7 @@ from typing import Any
 
 from agents.cli.credentials import write_credential
 from agents.demo.cast import READER_OF, Actor, Cast, Play, Watch
+from agents.demo.heartbeat import Heartbeat
 from agents.demo.screen import Screen, show_summary
 from agents.keyring import Keyring
 from agents.progress import phase_of
@@ -50,8 +51,9 @@ def run_demo(play: Play) -> int:
         watch = Watch(cast, screen.feed)
         screen.say("doctors are played by automatic readers, which are no physicians")
         stage = _Stage(play, cast, watch, screen, scan_path)
-        stage.set()
-        result = stage.perform()
+        with Heartbeat(play.rpc) if play.rpc else contextlib.nullcontext():
+            stage.set()
+            result = stage.perform()
     if result["outcome"] == "failed":
         raise WireError(
             f"the case ended before it was opened: {result['trouble']}", f"the logs are in {folder}"
