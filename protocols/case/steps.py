@@ -63,9 +63,10 @@ def transact(
     return Effect(f"{key}/tx/{step}", "transact", fields)
 
 
-def pay(key: str, step: str, to: str, value: int, *, account: str = MAIN) -> Effect:
-    """Move plain wei. value 0 sweeps the account: all that it holds less the cost of moving it."""
-    return Effect(f"{key}/tx/{step}", "pay", {"step": step, "to": to, "value": value, "account": account})
+def pay(key: str, step: str, to: str, value: int, *, account: str = MAIN, not_before: float = 0) -> Effect:
+    """Move plain wei, not before a time. value 0 sweeps the account: all that it holds less the cost of that."""
+    fields = {"step": step, "to": to, "value": value, "account": account, "not_before": float(not_before)}
+    return Effect(f"{key}/tx/{step}", "pay", fields)
 
 
 def task(key: str, kind: str, detail: str, body: Mapping[str, Any]) -> Effect:

@@ -10,7 +10,7 @@ blob store and is named here by its hash. Randomness came in with the first even
 
 from __future__ import annotations
 
-from protocols.case import steps
+from protocols.case.patient.late import is_late, went_on
 from protocols.case.patient.market import access, collected, requested
 from protocols.case.patient.panel import attested, certified, certify_tick, panel_view
 from protocols.case.patient.quotes import best_quote, proposed, quote_of, quote_refused, quote_tick, started
@@ -26,7 +26,7 @@ from protocols.case.patient.session import (
     session_refused,
     setup_reverted,
 )
-from protocols.case.patient.state import Out, PatientCase, label_of, note, sweep
+from protocols.case.patient.state import Out, PatientCase, label_of, note
 from protocols.effects import Event, Machine, stay
 
 __all__ = ["MACHINE", "PatientCase", "best_quote", "label_of", "quote_of"]
@@ -34,14 +34,8 @@ __all__ = ["MACHINE", "PatientCase", "best_quote", "label_of", "quote_of"]
 
 def _on_mined(case: PatientCase, event: Event) -> Out:
     step = str(event.body["step"])
-    if step.startswith("reclaim/"):  # the fee came back to the case account: send it home
-        case = note(case, event)
-        return case, [
-            steps.transact(case.key, f"unbuy/{step}", "Models", "withdraw", [], account=case.account_index)
-        ]
-    if step.startswith(("unbuy/", "market/")):
-        case = note(case, event)
-        return case, sweep(case, f"sweep/{step}")
+    if is_late(step):
+        return went_on(case, event)
     if case.phase == "funding" and step == f"fund/{case.model}":
         return funded(case, event)
     if case.phase == "buying" and step == f"purchase/{case.model}":
@@ -54,6 +48,8 @@ def _on_mined(case: PatientCase, event: Event) -> Out:
 
 
 def _on_reverted(case: PatientCase, event: Event) -> Out:
+    if is_late(str(event.body["step"])):
+        return went_on(case, event)
     if case.phase in ("funding", "buying", "opening"):
         return setup_reverted(case, event)
     if case.phase == "collecting":
@@ -93,6 +89,7 @@ MACHINE: Machine[PatientCase] = Machine(
             "session.refuse": stay(*_SETUP),
             "tick": stay(*_SETUP),
             "mined": stay("arranging"),
+            "reverted": stay("arranging"),
         },
         "inferring": {
             "inferred": stay("inferring", *_SETUP),
@@ -130,7 +127,7 @@ MACHINE: Machine[PatientCase] = Machine(
             "mined": stay("done"),
             "reverted": stay("done"),
         },
-        "refunded": {"mined": stay("refunded")},
+        "refunded": {"mined": stay("refunded"), "reverted": stay("refunded")},
         "failed": {"mined": stay("failed"), "reverted": stay("failed")},
     },
     handlers={

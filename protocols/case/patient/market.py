@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from protocols.case import steps
-from protocols.case.patient.state import Out, PatientCase, note, reclaims
+from protocols.case.patient.late import market_share, reclaims, refill
+from protocols.case.patient.state import Out, PatientCase, note
 from protocols.crypto.commitment import record_hash
 from protocols.effects import Event
 
@@ -31,7 +32,8 @@ def collected(case: PatientCase, event: Event) -> Out:
             steps.pay(case.key, "sweep", case.wallet, 0, account=case.account_index)
         ]
     if step == "sweep":
-        return replace(case, phase="done" if case.outcome == "settled" else "refunded"), []
+        case = replace(case, phase="done" if case.outcome == "settled" else "refunded")
+        return case, refill(case, step)
     return case, []
 
 
@@ -56,8 +58,6 @@ def access(case: PatientCase, event: Event) -> Out:
     thread, to = str(event.body["thread"]), str(event.body["from"])
     effects = [steps.say(case.key, "purchase", thread, 2, performative, to, body, mine=False)]
     if granted:  # the patient's share of the price waits on chain
-        step = f"market/{thread}"
-        effects.append(
-            steps.transact(case.key, step, "DataMarket", "withdraw", [], account=case.account_index)
-        )
+        case, more = market_share(case, thread)
+        effects += more
     return case, effects

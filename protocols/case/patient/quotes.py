@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from protocols.case import steps
-from protocols.case.patient.state import QUOTE_PATIENCE, Out, PatientCase, fail
+from protocols.case.patient.late import fail
+from protocols.case.patient.state import QUOTE_PATIENCE, Out, PatientCase
 from protocols.crypto.eip712 import Quote, models_domain, signer_of
 from protocols.effects import Event
 from protocols.errors import ProtocolError

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from protocols.case import steps
+from protocols.case.patient.late import fail
 from protocols.case.patient.quotes import choose, quote_of
 from protocols.case.patient.state import (
     INFERENCE_PATIENCE,
@@ -12,7 +13,6 @@ from protocols.case.patient.state import (
     SESSION_PATIENCE,
     Out,
     PatientCase,
-    fail,
     note,
 )
 from protocols.crypto.eip712 import Receipt, models_domain, signer_of

@@ -34,6 +34,7 @@ class PatientCase:
 
     quotes: model address -> the proposal's body. sessions: model -> sessions begun. bought: model -> valid_until.
     attests: doctor -> BLS signature. moves: transactions in the order mined.
+    errands: what is still fetched after the end, see `late`.
     """
 
     key: str
@@ -87,6 +88,7 @@ class PatientCase:
     outcome: str = ""
     trouble: str = ""
     moves: list[dict[str, Any]] = field(default_factory=list)
+    errands: list[str] = field(default_factory=list)
 
     @property
     def quote(self) -> dict[str, Any]:
@@ -108,32 +110,9 @@ def note(case: PatientCase, event: Event) -> PatientCase:
     return replace(case, moves=[*case.moves, move])
 
 
-def fail(case: PatientCase, why: str) -> Out:
-    """Give up before the case was opened: what the case account holds goes home."""
-    case = replace(case, phase="failed", outcome="failed", trouble=why)
-    return case, [*reclaims(case), *sweep(case, "sweep")]
-
-
 def sweep(case: PatientCase, step: str) -> list[Effect]:
     funded = any(move["step"].startswith("fund/") for move in case.moves)
     return [steps.pay(case.key, step, case.wallet, 0, account=case.account_index)] if funded else []
-
-
-def reclaims(case: PatientCase) -> list[Effect]:
-    """Ask the escrow for what was paid to models that never delivered; the contract opens it after its grace."""
-    return [
-        steps.transact(
-            case.key,
-            f"reclaim/{model}",
-            "Models",
-            "reclaim",
-            [case.case_id, case.quotes[model]["quote"]["network"]],
-            account=case.account_index,
-            not_before=case.bought[model] + case.reclaim_after + RECLAIM_GRACE,
-        )
-        for model in case.bought
-        if model in case.bad_models
-    ]
 
 
 def label_of(case: PatientCase, code: int) -> str:
