@@ -19,9 +19,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
-import numpy as np
-from numpy.typing import NDArray
-
 from agents.classic.party import SESSION_BYTES, read_offer
 from agents.classic.pipe import Pipe, attach
 from agents.engine.blind import fresh_seed, pump
@@ -50,6 +47,7 @@ class Bench:
     dealer: asyncio.subprocess.Process
     to_model: Pipe
     to_dealer: Pipe
+    card: Card | None = None
     topology: Topology | None = None
     network: bytes = b""
 
@@ -154,24 +152,21 @@ class BlindPredictor:
         """The answer on one scan. Raises `ScanError` when it cannot be read, `WireError` after too many tries."""
         scan = await asyncio.to_thread(load_scan, data)
         self.check(scan)
-        image = await asyncio.to_thread(prepare, scan, self.card.channels, self.card.side)
         trouble = ""
         for attempt in range(ATTEMPTS):
             if attempt:
                 self._say(f"{trouble}; the scan is read again")
                 await asyncio.sleep(PAUSE * attempt)
             try:
-                logit = await self._session(image)
+                return await self._session(scan)
             except (WireError, ProtocolError) as error:
                 trouble = error.fault
-                continue
-            return Prediction(is_cancer=logit > 0, probability=self.card.probability(logit))
         raise WireError(f"no answer after {ATTEMPTS} tries ({trouble})", "start the service again")
 
-    async def _session(self, image: NDArray[np.int8]) -> float:
-        """One session on the bench that waits; the real logit."""
+    async def _session(self, scan: Scan) -> Prediction:
+        """One session on the bench that waits."""
         bench = await self._take()
-        work = asyncio.create_task(self._read(bench, image))
+        work = asyncio.create_task(self._read(bench, scan))
         fall = asyncio.create_task(bench.fallen())
         try:
             await asyncio.wait({work, fall}, return_when=asyncio.FIRST_COMPLETED)
@@ -186,10 +181,13 @@ class BlindPredictor:
             await asyncio.gather(work, fall, return_exceptions=True)
             await bench.close()
 
-    async def _read(self, bench: Bench, image: NDArray[np.int8]) -> float:
-        assert bench.topology is not None
+    async def _read(self, bench: Bench, scan: Scan) -> Prediction:
+        card, topology = bench.card, bench.topology
+        assert card is not None
+        assert topology is not None
+        image = await asyncio.to_thread(prepare, scan, card.channels, card.side)
         session, seed = secrets.token_bytes(SESSION_BYTES), fresh_seed()
-        party = PatientParty(bench.topology, bench.network, image, session, seed, UsedSessions())
+        party = PatientParty(topology, bench.network, image, session, seed, UsedSessions())
         await bench.to_dealer.send(session + seed)
         await bench.to_model.send(session)
         await pump(party, {Role.MODEL: bench.to_model})
@@ -197,7 +195,8 @@ class BlindPredictor:
             raise ScanError(
                 "the scan is unlike those that the network was made for", "give an MRI slice of a head"
             )
-        return float(party.result.values.reshape(-1)[0])
+        logit = float(party.result.values.reshape(-1)[0])
+        return Prediction(is_cancer=logit > 0, probability=card.probability(logit))
 
     # ---- benches
     async def _take(self) -> Bench:
@@ -214,7 +213,8 @@ class BlindPredictor:
         bench = await start_bench(self._which)
         try:
             bench.topology, bench.network = read_offer(await bench.to_model.recv(OFFER_PATIENCE))
-            if bench.network.hex() != self.card.network_hash:
+            bench.card = load_card(self._which)  # again: the files may have been renewed since the start
+            if bench.network.hex() != bench.card.network_hash:
                 raise UserError("the network and its card do not belong together", "restore the files")
         except BaseException:
             await bench.close()
@@ -223,11 +223,13 @@ class BlindPredictor:
 
     async def _watch(self) -> None:
         """Replaces a bench that dies while it waits."""
+        told = ""
         while True:
             current = self._bench
             assert current is not None
             try:
                 bench = await asyncio.shield(current)
+                told = ""
                 fall = asyncio.create_task(bench.fallen())
                 while not fall.done() and self._bench is current:
                     await asyncio.wait({fall}, timeout=0.2)
@@ -238,6 +240,7 @@ class BlindPredictor:
                 fall.cancel()
             except (WireError, ProtocolError, UserError) as error:
                 if self._bench is current:
-                    self._say(f"the model cannot be started: {error}")
+                    if told != (told := str(error)):
+                        self._say(f"the model cannot be started: {error}")
                     await asyncio.sleep(2)
                     self._bench = asyncio.create_task(self._ready())

@@ -10,13 +10,14 @@ import sys
 from pathlib import Path
 
 import click
+from aiohttp import web
 
 from agents.classic.prediction import BlindPredictor
 from agents.cli.common import guarded
 from agents.pages.classic import CSV_COLUMNS, classic_apps
-from agents.pages.serving import serve
+from agents.pages.serving import Served, serve
 from models.zoo import NETWORKS
-from protocols.errors import UserError
+from protocols.errors import UserError, WireError
 
 
 def say(text: str) -> None:
@@ -85,9 +86,10 @@ async def run(port: int, network: str) -> int:
 
     predictor = BlindPredictor(network, say)
     patient, doctor = classic_apps(predictor.predict, emit, check=predictor.check)
-    doors = [await serve(patient, port)]
+    doors: list[Served] = []
     try:
-        doors.append(await serve(doctor, port + 1))
+        for app, at in ((patient, port), (doctor, port + 1)):
+            doors.append(await _open(app, at))
         async with predictor:
             say(f"{predictor.card.summary()}; it reads blind, between three processes")
             say(f'send a scan: curl -X POST -F "file=@scan.jpg" localhost:{port}/image')
@@ -102,6 +104,13 @@ async def run(port: int, network: str) -> int:
         for door in reversed(doors):
             await door.close()
     return 0
+
+
+async def _open(app: web.Application, port: int) -> Served:
+    try:
+        return await serve(app, port)
+    except WireError as error:
+        raise WireError(error.fault, "stop what holds it, or choose another --port") from None
 
 
 def main() -> None:
