@@ -51,7 +51,8 @@ def regress(values: NDArray[np.float64], labels: Labels, members: int = 1, seed:
         scaled = ((values[chosen] - mean) / spread).reshape(-1, values.shape[-1])
         rows.append(_newton(scaled, np.repeat(labels[chosen], values.shape[1])))
     found = np.stack(rows)
-    return Regression(mean, spread, found[:, :-1], found[:, -1])
+    slopes, offsets = found[:, :-1].copy(), found[:, -1].copy()  # safetensors writes views wrongly
+    return Regression(mean, spread, slopes, offsets)
 
 
 def _newton(values: NDArray[np.float64], labels: Labels) -> NDArray[np.float64]:

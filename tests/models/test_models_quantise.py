@@ -23,6 +23,9 @@ def made(name: str) -> tuple[nn.Sequential, torch.Tensor]:
     images = nn.functional.interpolate(coarse, size=(side, side), mode="bilinear")
     layers = network.layers
     assert isinstance(layers, nn.Sequential)
+    for layer in layers:
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            layer.bias.data.mul_(0.1)  # else the biases of an untrained network drown its images
     return layers, torch.round(images * 127) / 127
 
 
@@ -34,7 +37,9 @@ def opened(network: Network, images: torch.Tensor) -> np.ndarray:
     return np.array([float(result.logits.flat[0]) for result in results]) * network.topology.logit_scale
 
 
-@pytest.mark.parametrize(("name", "settings"), [("LeNet", Settings(22, 11, 127)), ("BigLeNet", Settings(24, 11, 127))])
+@pytest.mark.parametrize(
+    ("name", "settings"), [("LeNet", Settings(22, 11, 127)), ("BigLeNet", Settings(24, 11, 127))]
+)
 def test_integer_logits_follow_the_float_ones(name: str, settings: Settings) -> None:
     layers, images = made(name)
     network = quantise(layers, images, settings=settings)
@@ -73,4 +78,6 @@ def test_dropout_is_passed_over_and_other_layers_are_refused() -> None:
     with pytest.raises(ValueError, match="no Tanh"):
         quantise(nn.Sequential(nn.Conv2d(3, 2, 3), nn.Tanh(), nn.Flatten(), nn.Linear(72, 1)), images)
     with pytest.raises(ValueError, match="grouped or dilated"):
-        quantise(nn.Sequential(nn.Conv2d(3, 3, 3, groups=3), nn.ReLU(), nn.Flatten(), nn.Linear(108, 1)), images)
+        quantise(
+            nn.Sequential(nn.Conv2d(3, 3, 3, groups=3), nn.ReLU(), nn.Flatten(), nn.Linear(108, 1)), images
+        )

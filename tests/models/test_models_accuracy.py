@@ -1,0 +1,78 @@
+"""The committed weights are as good as their cards say, on pictures that none of them has seen."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.dataset import DEFAULT, HELD_OUT, Pictures, load_pictures
+from models.metrics import figures
+from models.reader import LABELS, card, read
+from models.scans import prepare
+from models.zoo import NETWORKS, load_network
+from protocols.blind.reference import nearest, run_reference
+
+pytestmark = [
+    pytest.mark.data,
+    pytest.mark.skipif(
+        not DEFAULT.is_dir(), reason="the brain MRI pictures (../shared/data) are not beside the project"
+    ),
+]
+TOLERANCE = 0.03  # of the accuracy: the card was measured with random rounding, here it is to the nearest
+
+
+@pytest.fixture(scope="module")
+def pictures() -> Pictures:
+    return load_pictures()
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_network_is_as_good_as_its_card(name: str, pictures: Pictures) -> None:
+    network, said = load_network(name)
+    held = np.nonzero(pictures.folds == HELD_OUT)[0]
+    logits = []
+    for index in held:
+        image = prepare(pictures.scans[index], said.channels, said.side).astype(np.int64)
+        result = run_reference(network, image, nearest)
+        assert result.overflow == 0
+        logits.append(float(result.logits.flat[0]) * said.logit_scale)
+    got = figures(pictures.labels[held], np.array(logits))
+    assert got["n"] == said.held_out["n"]
+    assert got["accuracy"] == pytest.approx(said.held_out["accuracy"], abs=TOLERANCE)
+    assert got["auc"] == pytest.approx(said.held_out["auc"], abs=TOLERANCE)
+    assert got["auc"] >= 0.9
+    assert got["auc"] == pytest.approx(said.held_out["float_network"]["auc"], abs=TOLERANCE)
+
+
+def test_reader_is_as_good_as_its_card(pictures: Pictures) -> None:
+    held = np.nonzero(pictures.folds == HELD_OUT)[0]
+    right = [read(pictures.scans[index]).label == LABELS[pictures.labels[index]] for index in held]
+    assert np.mean(right) == pytest.approx(card()["held_out"]["accuracy"], abs=TOLERANCE)
+
+
+def committed() -> Iterator[Path]:
+    root = Path(__file__).parents[2]
+    for room in ("models", "tests", "docs", "agents", "benchmarks"):
+        for path in (root / room).rglob("*"):
+            if path.suffix.lower() in (
+                ".png",
+                ".jpg",
+                ".jpeg",
+                ".npy",
+                ".npz",
+                ".safetensors",
+                ".dcm",
+                ".gz",
+                ".nii",
+            ):
+                yield path
+
+
+def test_nothing_of_the_folder_is_in_the_project() -> None:
+    theirs = {hashlib.sha256(path.read_bytes()).hexdigest() for path in DEFAULT.rglob("*") if path.is_file()}
+    for path in committed():
+        assert hashlib.sha256(path.read_bytes()).hexdigest() not in theirs, path
