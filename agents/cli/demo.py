@@ -17,7 +17,9 @@ from agents.cli.common import guarded
 )
 @click.option("--rpc", default="", help="A chain that runs already (Ganache, anvil, ...). [an embedded one]")
 @click.option(
-    "--doctors", type=click.IntRange(1, 40), help="Registered doctors. [5; 10 for --outcome disagree]"
+    "--doctors",
+    type=click.IntRange(1, 40),
+    help="Registered doctors. [5; 10 for disagree; as many as seats for --interactive]",
 )
 @click.option(
     "--panel", default=3, show_default=True, type=click.IntRange(3, 9), help="Seats in round one (odd)."
@@ -36,7 +38,7 @@ from agents.cli.common import guarded
 @click.option(
     "--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="For reports."
 )
-@click.option("--timeout", default=600.0, show_default=True, help="Give up after so many seconds.")
+@click.option("--timeout", type=float, help="Give up after so many seconds. [600; 3600 for --interactive]")
 @guarded
 def demo(scan: Path | None, json_file: Path | None, **options: object) -> None:
     """Run a case from a scan to a diagnosis: chain, dealer, model, doctors, patient and researcher, each in its own
@@ -51,6 +53,8 @@ def demo(scan: Path | None, json_file: Path | None, **options: object) -> None:
     from agents.demo.cast import Play
     from agents.demo.run import run_demo
 
-    doctors = options.pop("doctors") or (10 if options["outcome"] == "disagree" else 5)
-    play = Play(scan=scan, json_file=json_file, doctors=doctors, **options)  # type: ignore[arg-type]
+    alone = options["panel"] if options["interactive"] else 5
+    doctors = options.pop("doctors") or (10 if options["outcome"] == "disagree" else alone)
+    timeout = options.pop("timeout") or (3600.0 if options["interactive"] else 600.0)
+    play = Play(scan=scan, json_file=json_file, doctors=doctors, timeout=timeout, **options)  # type: ignore[arg-type]
     sys.exit(run_demo(play))

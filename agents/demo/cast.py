@@ -44,6 +44,11 @@ class Play:
         """Raises `UserError` for a wish that cannot come true."""
         if self.panel % 2 == 0:
             raise UserError(f"a panel of {self.panel} could be tied", "choose 3, 5, 7 or 9")
+        if self.interactive and self.outcome != "agree":
+            raise UserError(
+                f"--outcome {self.outcome} cannot be promised with a person on the panel",
+                "leave --outcome or --interactive out",
+            )
         needed = self.panel + (2 * self.panel + 1 if self.outcome == "disagree" else 0)
         if self.doctors < needed:
             raise UserError(

@@ -17,7 +17,7 @@ from agents.demo.cast import READER_OF, Actor, Cast, Play, Watch
 from agents.demo.heartbeat import Heartbeat
 from agents.demo.screen import Screen, show_summary
 from agents.keyring import Keyring
-from agents.progress import phase_of
+from agents.progress import ProgressEvent, phase_of
 from agents.report.report import write_report
 from contracts.bindings.doctors import SignedCredential
 from contracts.chain.address_book import AddressBook
@@ -48,8 +48,11 @@ def run_demo(play: Play) -> int:
     cast_list += [(f"doctor {i + 1}", "doctor") for i in range(play.doctors)]
     cast_list += [("patient", "patient"), ("researcher", "researcher")]
     with Cast(folder) as cast, Screen(cast_list, title="CrypDoc: a case from scan to certificate") as screen:
-        watch = Watch(cast, screen.feed)
-        screen.say("doctors are played by automatic readers, which are no physicians")
+        person = (
+            Person(screen, cast.folder / "agents" / "doctor-1" / "page.url") if play.interactive else None
+        )
+        watch = Watch(cast, person.show if person else screen.feed)
+        screen.say(_who_reads(play))
         stage = _Stage(play, cast, watch, screen, scan_path)
         with Heartbeat(play.rpc) if play.rpc else contextlib.nullcontext():
             stage.set()
@@ -66,7 +69,10 @@ def run_demo(play: Play) -> int:
         "modality": scan.modality,
         "synthetic": play.scan is None,
     }
+    names = {actor.keyring.address: name for name, actor in cast.actors.items()}
+    result["panel"] = [seat | {"name": names.get(seat["doctor"], "")} for seat in result["panel"]]
     result["automatic_readers"] = True
+    result["people"] = ["doctor 1"] if play.interactive else []
     result["wished_outcome"] = play.outcome
     result["notices"] = ["Money is play money of a test chain."]
     result["timeline"] = [e.as_dict() for e in watch.events if e.step != "tx"]
@@ -86,12 +92,53 @@ def run_demo(play: Play) -> int:
 def as_it_should(result: dict[str, Any], play: Play) -> bool:
     """Whether the case ended the way that was asked for."""
     settled = result["outcome"] == "settled" and bool(result["certificate"]["valid"])
+    if play.interactive:  # the person may think otherwise, and then all is well too
+        return settled or result["outcome"] == "refunded"
     if play.outcome == "disagree":
         return result["case"]["rounds"] == 2 and (settled or result["outcome"] == "refunded")
     if play.outcome == "no-show":
         absent = any(seat["status"] == "no_show" for seat in result["panel"])
         return settled and absent
     return settled and result["case"]["rounds"] == 1
+
+
+def _who_reads(play: Play) -> str:
+    if not play.interactive:
+        return "doctors are played by automatic readers, which are no physicians"
+    seated = (
+        f"{play.doctors} doctors are registered for {play.panel} seats, so you will be drawn"
+        if play.doctors == play.panel
+        else f"{play.panel} of {play.doctors} doctors are drawn, so it may not be you"
+    )
+    return f"you are doctor 1, the others are automatic readers, which are no physicians; {seated}"
+
+
+class Person:
+    """Keeps the person at the keyboard told of what is to be done on doctor 1's page."""
+
+    def __init__(self, screen: Screen, page: Path) -> None:
+        self._screen = screen
+        self._page = page
+        self._pinned = ""
+
+    def show(self, events: list[ProgressEvent]) -> None:
+        """Pass the events on, and pin the page's address, with what waits there."""
+        self._screen.feed(events)
+        steps = [e.step for e in events if e.who == "doctor 1"]
+        if not self._pinned and self._page.exists() and (url := self._page.read_text("utf-8").strip()):
+            self._pin(f"You are doctor 1. Your page: {url}")
+        if "reading" in steps:
+            url = self._page.read_text("utf-8").strip()
+            self._pin(f"YOUR SCAN WAITS, doctor 1. The case goes on when you have decided at {url}")
+        if "commit" in steps:
+            self._pin("Thank you, doctor 1: your verdict is sealed. Your page shows what comes of it.")
+        if "seat.lost" in steps:
+            self._pin("Doctor 1's seat is lost: its time was over. The case goes on without it.")
+
+    def _pin(self, text: str) -> None:
+        if text != self._pinned:
+            self._pinned = text
+            self._screen.pin(text)
 
 
 def free_port() -> int:
@@ -145,7 +192,8 @@ class _Stage:
         try:
             await fund(client, attester.address, 10 * 10**18)
             signer = LocalSigner([attester.wallet_key()])
-            book = await deploy(client, signer, attester.address, profile("demo"), [attester.address])
+            terms = "attended" if self.play.interactive else "demo"
+            book = await deploy(client, signer, attester.address, profile(terms), [attester.address])
             book.save(self.book)
             for actor in actors:
                 await fund(client, actor.keyring.address, PURSE[actor.role])
@@ -190,8 +238,6 @@ class _Stage:
         if self.play.slice_ is not None:
             wishes += ["--slice", str(self.play.slice_)]
         self.cast.start(patient, "patient", *wishes, *self._common(patient))
-        if self.play.interactive:
-            self._invite_person()
         over = ("end", "refunded", "failed")
         self.watch.until(
             lambda: any(self.watch.said("patient", step) for step in over),
@@ -206,11 +252,6 @@ class _Stage:
         else:
             result["dataset_records"] = []
         return result
-
-    def _invite_person(self) -> None:
-        page = self.cast.actors["doctor 1"].data / "page.url"
-        self.watch.until(page.exists, 60, "the start of your page")
-        self.screen.say(f"you are doctor 1: read your cases at {page.read_text().strip()}")
 
     @staticmethod
     def _result(patient: Actor) -> dict[str, Any]:

@@ -72,6 +72,7 @@ class Screen:
         self._recent: deque[ProgressEvent] = deque(maxlen=RECENT)
         self._live: Live | None = None
         self._end: float | None = None
+        self._pinned = ""
 
     def __enter__(self) -> Self:
         if self.live_view:
@@ -95,6 +96,12 @@ class Screen:
     def say(self, text: str) -> None:
         """A word from the demo itself."""
         self._take(ProgressEvent(self._clock(), "demo", "", None, "note", printable(text)))
+
+    def pin(self, text: str) -> None:
+        """A word that stays in sight until another takes its place; "" takes it down."""
+        self._pinned = printable(text)
+        if self._live is None and text:
+            self._plain(f"\n>>> {self._pinned}\n")
 
     def _take(self, event: ProgressEvent) -> None:
         if event.role:
@@ -125,6 +132,8 @@ class Screen:
     def _frame(self, width: int, height: int) -> RenderableType:
         spent = Text(f" {seconds(self._since(self._end or self._clock()))} ", style="bold")
         parts: list[RenderableType] = [self._strip(width - 4), Text(""), self._cast(max(4, height - 14))]
+        if self._pinned:
+            parts[1:1] = [Text(""), Text(self._pinned, style="bold yellow", overflow="fold")]
         if self._recent:
             parts += [Text(""), self._events()]
         return Panel(

@@ -8,6 +8,9 @@ from typing import Any
 
 from protocols.case.patient import PatientCase
 
+HOW_TO_CHECK = (
+    "crypdoc verify certificate.json (needs no chain); with --rpc and --book the contract is asked too"
+)
 FINAL = {"done": "settled", "refunded": "refunded", "failed": "failed"}
 
 
@@ -18,9 +21,10 @@ def case_result(case: PatientCase, sizes: dict[str, int] | None = None) -> dict[
     card = case.quotes[case.model]["card"] if case.model else {}
     quote = case.quote if case.model else {}
     probability = inference.get("probability")
-    panel = [s for s in result.get("panel", []) if s["status"] not in ("invited",)]
-    paid = sum(s["paid_wei"] for s in panel)
-    price, fee = int(quote.get("price", 0)), int(quote.get("dealer_fee", 0))
+    panel = [_seat(s) for s in result.get("panel", []) if s["status"] not in ("invited",)]
+    calls = {m["call"] for m in case.moves}
+    bought = "Models.purchase" in calls and "Models.reclaim" not in calls
+    price, fee = (int(quote.get(k, 0)) if bought else 0 for k in ("price", "dealer_fee"))
     return {
         "case": {
             "id": hex(case.case_id),
@@ -43,7 +47,7 @@ def case_result(case: PatientCase, sizes: dict[str, int] | None = None) -> dict[
             "paid_wei": price,
         },
         "panel": panel,
-        "certificate": case.certificate or {"valid": False},
+        "certificate": _certificate(case),
         "dataset_records": 1 if case.listed else 0,
         "transactions": [
             {
@@ -57,14 +61,25 @@ def case_result(case: PatientCase, sizes: dict[str, int] | None = None) -> dict[
             for m in case.moves
         ],
         "spent": {
-            "prediction": price,
-            "dealer": fee,
-            "panel": paid,
-            "gas": sum(m["fee"] for m in case.moves),
+            "prediction_wei": price,
+            "dealer_wei": fee,
+            "panel_wei": sum(s["paid_wei"] for s in panel),
+            "gas_wei": sum(m["fee"] for m in case.moves),
         },
         "bytes": {"blind inference": inference.get("bytes", 0)} | (sizes or {}),
         "seconds": {"blind inference": inference.get("seconds", 0.0)},
     }
+
+
+def _seat(seat: dict[str, Any]) -> dict[str, Any]:
+    """A seat as it is shown: who did not reveal gave no verdict and no confidence."""
+    return seat if seat["revealed"] else seat | {"verdict": None, "confidence": None}
+
+
+def _certificate(case: PatientCase) -> dict[str, Any]:
+    if not case.certificate:
+        return {"valid": False}
+    return dict(case.certificate) | ({"how": HOW_TO_CHECK} if case.certificate.get("valid") else {})
 
 
 def _model_label(card: dict[str, Any], probability: float | None) -> str | None:

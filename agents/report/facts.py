@@ -16,6 +16,10 @@ AUTOMATIC = (
     "The doctors in this case were played by automatic readers, small programs and not people, "
     "so the diagnosis says nothing about a real patient."
 )
+PARTLY_AUTOMATIC = (
+    "{people} was played by a person; the other doctors in this case were played by automatic readers, small programs "
+    "and not people, so the diagnosis says nothing about a real patient."
+)
 SYNTHETIC = "The scan is synthetic: it was made by a program and shows nobody."
 
 STATUS = {
@@ -125,7 +129,10 @@ def seat_outcome(seat: Seat) -> str:
 
 def notices(result: CaseResult) -> Iterator[str]:
     """What a reader must know before believing the page; the advice line comes last."""
-    if result.automatic_readers:
+    if result.automatic_readers and result.people:
+        people = " and ".join(result.people)
+        yield PARTLY_AUTOMATIC.format(people=people[:1].upper() + people[1:])
+    elif result.automatic_readers:
         yield AUTOMATIC
     if result.synthetic:
         yield SYNTHETIC

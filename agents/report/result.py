@@ -103,6 +103,7 @@ class CaseResult:
     transactions: tuple[Transaction, ...]
     spent: Mapping[str, float]
     automatic_readers: bool
+    people: tuple[str, ...]
     notices: tuple[str, ...]
     currency: str
 
@@ -163,6 +164,7 @@ class CaseResult:
             transactions=tuple(_transaction(item) for item in top.opt("transactions").items()),
             spent=top.opt("spent").numbers(),
             automatic_readers=top.opt("automatic_readers").flag(),
+            people=tuple(item.text() for item in top.opt("people").items()),
             notices=tuple(item.text() for item in top.opt("notices").items()),
             currency=top.opt("currency").maybe_text() or "ETH",
         )

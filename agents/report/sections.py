@@ -250,7 +250,7 @@ def certificate_section(result: CaseResult) -> Html | None:
 
 
 def _signers(result: CaseResult, signers: object) -> Html | None:
-    if not isinstance(signers, list | tuple) or not signers:
+    if not isinstance(signers, list | tuple | dict) or not signers:
         return None
     names = {seat.doctor.lower(): seat.name for seat in result.panel}
     items = []

@@ -33,7 +33,10 @@ DEMO = replace(
 restart.
 """
 
-PROFILES = {"demo": DEMO, "standard": STANDARD}
+ATTENDED = replace(DEMO, commit_seconds=HOUR // 2)
+"""For a demonstration with a person on the panel."""
+
+PROFILES = {"demo": DEMO, "attended": ATTENDED, "standard": STANDARD}
 
 
 def profile(name: str) -> Terms:
