@@ -12,6 +12,7 @@ import asyncio
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from random import Random
@@ -194,7 +195,9 @@ class SimChain:
     def _log(self, sent: Sent, log: Any) -> Log:
         topics = tuple(bytes.fromhex(t.removeprefix("0x")) for t in log.topics)
         address = to_checksum_address(log.address)
-        return Log(address, topics, bytes(log.data[1]), self.number, len(self.logs) + len(sent.logs), sent.hash)
+        return Log(
+            address, topics, bytes(log.data[1]), self.number, len(self.logs) + len(sent.logs), sent.hash
+        )
 
     def _set(self, number: int, time: int) -> None:
         self.evm.set_block_env(BlockEnv(number=number, timestamp=time, gas_limit=BLOCK_GAS))
@@ -204,11 +207,24 @@ class SimChain:
     ) -> bytes:
         more = {} if gas is None else {"gas": gas}
         try:
-            return bytes(
-                self.evm.message_call(frm, to, calldata=data, value=value, is_static=static, **more)
-            )
+            return bytes(self.evm.message_call(frm, to, calldata=data, value=value, is_static=static, **more))
         except RuntimeError as error:
             raise _broken(str(error)) from None
+
+    def finish(self, case_id: int, stranger: str) -> bool:
+        """Whether somebody without any part in a case can end it, given time."""
+        self.fund(stranger, 10**18)
+        cases = self.contracts.cases
+        data = artifact("Cases").abi.encode_call("advance", (case_id,))
+        for _ in range(60):
+            self.number, self.timestamp = self.number + 2, self.timestamp + 100
+            self._set(self.number, self.timestamp)
+            view = self.read(cases.view(case_id, self.number, self.timestamp))
+            if view.phase.over:
+                return True
+            with suppress(Broken):
+                self._execute(stranger, cases.address, data, 0)
+        return False
 
     def pairing(self, data: bytes) -> bytes:
         """The pairing precompile, fast."""
@@ -217,8 +233,7 @@ class SimChain:
     # ---- the node
     async def request(self, method: str, *params: Any) -> Any:
         """One JSON-RPC request."""
-        answer = getattr(self, "_" + method)(*params)
-        return answer
+        return getattr(self, "_" + method)(*params)
 
     async def close(self) -> None:
         """Nothing is open."""
@@ -246,7 +261,9 @@ class SimChain:
         key = (tx["to"], tx["data"])
         if key not in self._cache:
             try:
-                found = self._execute("0x" + "00" * 20, tx["to"], bytes.fromhex(tx["data"][2:]), 0, static=True)
+                found = self._execute(
+                    "0x" + "00" * 20, tx["to"], bytes.fromhex(tx["data"][2:]), 0, static=True
+                )
             except Broken as error:
                 raise _refused(error) from None
             self._cache[key] = "0x" + found.hex()
@@ -368,7 +385,9 @@ def why(output: bytes) -> str:
 
 
 _SELECTORS = {
-    entry.hash[:4]: f"{name}.{entry.name}" for name in ORDER for entry in artifact(name).abi.functions.values()
+    entry.hash[:4]: f"{name}.{entry.name}"
+    for name in ORDER
+    for entry in artifact(name).abi.functions.values()
 }
 
 

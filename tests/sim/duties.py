@@ -61,7 +61,7 @@ class SimRuntime:
     async def start(self) -> None:
         """The pulse begins, and messages come in."""
         self._life.ready = True
-        asyncio.create_task(self._pulse())
+        self._pulsing = asyncio.create_task(self._pulse())
 
     async def _pulse(self) -> None:
         world = self._life.world
@@ -312,7 +312,14 @@ def setup(agent: Agent, **options: Any) -> Setup:
     world = agent.world
     folder = FOLDER / agent.name
     return Setup(
-        agent.name, folder, agent.keyring, world.chain.book, "sim", policy(agent.role), options=options, loud=False
+        agent.name,
+        folder,
+        agent.keyring,
+        world.chain.book,
+        "sim",
+        policy(agent.role),
+        options=options,
+        loud=False,
     )
 
 
@@ -377,4 +384,12 @@ MAKERS = {
     "doctor": make_doctor,
     "patient": make_patient,
     "researcher": make_researcher,
+}
+
+MACHINES = {
+    "dealer": SimDealer.machine,
+    "model": SimModel.machine,
+    "doctor": SimDoctor.machine,
+    "patient": SimPatient.machine,
+    "researcher": SimResearcher.machine,
 }

@@ -176,7 +176,9 @@ class SimChannel(Channel):
         loop, other = self._network.world.loop, self.other
         if other is None:
             return
-        at = max(self._last + 1e-6, loop.time() + self._network.faults.latency / 4)  # timers of one time have no order
+        at = max(
+            self._last + 1e-6, loop.time() + self._network.faults.latency / 4
+        )  # timers of one time have no order
         self._last = at
         loop.call_at(at, other._take, frame)
 

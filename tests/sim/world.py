@@ -1,7 +1,7 @@
 """One run: a plan drawn from a seed, the participants, and what happened.
 
-    result = run(17)                 # the same every time, in any process
-    result.outcome, result.faults    # "settled", []
+result = run(17)                 # the same every time, in any process
+result.outcome, result.faults    # "settled", []
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import contextlib
 import hashlib
 import logging
 import random
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 from unittest.mock import patch
@@ -21,7 +21,7 @@ from contracts.chain.terms import DEMO
 from protocols.crypto import bls
 from protocols.crypto.bls import BlsKey
 from tests.sim import duties
-from tests.sim.chain import SimChain, Sent, call_of, why
+from tests.sim.chain import Sent, SimChain, call_of, why
 from tests.sim.checks import Watch
 from tests.sim.clock import Deadlock, VirtualLoop
 from tests.sim.lives import Agent, task_factory
@@ -151,7 +151,7 @@ class World:
                 still, busy = False, True
                 continue
             core = agent.duty.core
-            pending = agent.duty.store.pending()
+            pending = self.watch.hopeful(agent)
             soon = [p for p in pending if p.due < self.loop.wall() + 60]
             unfinished = core.states(open_only=True)
             if agent.role == "patient" and not core.states():
@@ -170,7 +170,7 @@ class World:
         self.pulse, self.chain.idle = 30.0, True
         for agent in self.agents.values():
             if agent.up and not agent.retired and agent.role in ("doctor", "dealer", "researcher"):
-                if agent.duty.core.states(open_only=True) or agent.duty.store.pending():
+                if agent.duty.core.states(open_only=True) or self.watch.hopeful(agent):
                     continue
                 agent.retired = True
                 assert agent.life is not None
@@ -271,6 +271,7 @@ def _patched(world: World) -> Iterator[None]:
         "agents.engine.duty.Progress": duties.SimProgress,
         "agents.engine.duty.point": duties.point,
         "agents.engine.ledger.point": duties.point,
+        "agents.engine.core.point": duties.point,
         "agents.wire.tls.connect": world.network.connect,
         "agents.model.duty.load_network": lambda name: duties.tiny(int(str(name)[-1])),
         "agents.doctor.duty.BlsKey": CachedKey,
@@ -293,7 +294,7 @@ def _patched(world: World) -> Iterator[None]:
         log.propagate = spread
 
 
-def run(seed: int, plan: Plan | None = None, sabotage: Any = None) -> Result:
+def run(seed: int, plan: Plan | None = None, sabotage: Callable[[World], None] | None = None) -> Result:
     """One run. sabotage: called with the world before it starts, to plant a bug."""
     world = World(plan or draw(seed))
     loop = world.loop
@@ -306,6 +307,7 @@ def run(seed: int, plan: Plan | None = None, sabotage: Any = None) -> Result:
         except Deadlock as error:
             world.defect(str(error))
         faults = world.watch.verdict()
+        outcome = world.outcome()
         for agent in world.agents.values():
             if agent.life is not None:
                 agent.life.alive = False
@@ -321,7 +323,7 @@ def run(seed: int, plan: Plan | None = None, sabotage: Any = None) -> Result:
     return Result(
         seed=world.plan.seed,
         plan=world.plan,
-        outcome=world.outcome(),
+        outcome=outcome,
         faults=faults,
         hash=world.digest(),
         lines=world.lines,
