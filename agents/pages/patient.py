@@ -48,6 +48,8 @@ class PatientCase:
 
 @dataclass(frozen=True, slots=True)
 class PatientStatus:
+    """Name, wallet, money and neighbours, for the head of the page."""
+
     name: str
     wallet: str
     balance_wei: int | None

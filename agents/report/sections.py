@@ -47,6 +47,7 @@ def hexa(text: str) -> Html:
 
 
 def header(result: CaseResult) -> Html:
+    """State, case, verdict and date."""
     state = "Settled" if result.settled else "Refunded"
     when = moment(result.timeline[-1].t) if result.timeline else ""
     meta = [part for part in (result.specialty, when) if part]
@@ -211,6 +212,7 @@ def _bars(caption: str, unit: str, values: Sequence[tuple[str, float, str]]) -> 
 
 
 def transactions_section(result: CaseResult) -> Html | None:
+    """Every transaction of the case, with who sent it and what it cost."""
     if not result.transactions:
         return None
     rows: list[list[Child]] = [
@@ -231,6 +233,7 @@ def transactions_section(result: CaseResult) -> Html | None:
 
 
 def certificate_section(result: CaseResult) -> Html | None:
+    """The certificate, field by field, and how to check it."""
     certificate = result.certificate
     if certificate is None:
         return None

@@ -63,6 +63,8 @@ class Bound:
 
 @dataclass(frozen=True)
 class WorstCase:
+    """The bounds of every accumulator, wire by wire."""
+
     bounds: tuple[Bound, ...]
 
     @property

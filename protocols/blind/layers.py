@@ -115,6 +115,7 @@ BY_CODE = {code: (kind, fields) for kind, (code, fields) in FIELDS.items()}
 
 
 def write_node(w: Writer, node: Node | Term) -> None:
+    """Append a layer in its canonical form."""
     if isinstance(node, Affine):
         w.u8(AFFINE_CODE)
         w.u8(len(node.terms))
@@ -135,6 +136,7 @@ def _read_fields(r: Reader, code: int) -> Node | Term:
 
 
 def read_node(r: Reader) -> Node:
+    """The layer that `write_node` wrote. Raises `ProtocolError`."""
     code = r.u8()
     if code == AFFINE_CODE:
         terms = tuple(_read_fields(r, r.u8()) for _ in range(r.u8()))

@@ -32,6 +32,8 @@ class Seeds(Secret):
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Parties(Secret):
+    """The three parties of one session."""
+
     patient: PatientParty
     model: ModelParty
     dealer: DealerParty

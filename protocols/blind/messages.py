@@ -21,6 +21,8 @@ MAX_FRAME_BYTES = HEADER_BYTES + PART_BYTES
 
 
 class Role(Enum):
+    """Who a frame is from or for."""
+
     PATIENT = "patient"
     MODEL = "model"
     DEALER = "dealer"
@@ -59,6 +61,8 @@ class Out:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
+    """One message of a session, decoded."""
+
     kind: int
     sequence: int
     session: bytes

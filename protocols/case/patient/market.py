@@ -12,6 +12,7 @@ from protocols.effects import Event
 
 
 def collect(case: PatientCase) -> Out:
+    """Begin to close the books: list the record when there is consent, fetch what is left, ask fees back."""
     case = replace(case, phase="collecting")
     effects = [steps.transact(case.key, "withdraw", "Cases", "withdraw", [], account=case.account_index)]
     if case.outcome == "settled" and case.consent != bytes(32) and case.record:
@@ -23,6 +24,7 @@ def collect(case: PatientCase) -> Out:
 
 
 def collected(case: PatientCase, event: Event) -> Out:
+    """A step of closing the books went through, or was refused; the last one ends the case."""
     case = note(case, event) if event.kind == "mined" else case
     step = str(event.body["step"])
     if step == "list":
@@ -49,6 +51,7 @@ def requested(case: PatientCase, event: Event) -> Out:
 
 
 def access(case: PatientCase, event: Event) -> Out:
+    """The chain said whether the researcher paid: hand the record over, or refuse."""
     granted = bool(event.body["granted"]) and event.body["buyer"] == event.body["from"]
     performative, body = (
         ("records", {"record": case.record})

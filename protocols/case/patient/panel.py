@@ -124,6 +124,7 @@ def _certify(case: PatientCase) -> Effect:
 
 
 def certify_tick(case: PatientCase, event: Event) -> Out:
+    """Signatures are late: go on with those that are here, or without any after a long wait."""
     waited = float(event.body["now"]) - case.waiting_since
     if waited < ATTEST_PATIENCE:
         return case, []

@@ -90,6 +90,7 @@ def best_quote(case: PatientCase) -> str:
 
 
 def quote_tick(case: PatientCase, event: Event) -> Out:
+    """Time passed: ask models that turned up meanwhile, and choose when the window is over."""
     now = float(event.body["now"])
     case, effects = ask(case, list(event.body.get("models", [])))
     case = replace(case, reputations=dict(event.body.get("reputations", case.reputations)))

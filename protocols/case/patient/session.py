@@ -22,6 +22,7 @@ from protocols.specialty import specialty
 
 
 def funded(case: PatientCase, event: Event) -> Out:
+    """The case account has its money: pay for the prediction into escrow."""
     case = note(case, event)
     quote = case.quotes[case.model]
     fields = quote["quote"]
@@ -79,6 +80,7 @@ def _current(case: PatientCase, event: Event) -> bool:
 
 
 def ready(case: PatientCase, event: Event) -> Out:
+    """Model and dealer are ready: run the session."""
     if not _current(case, event):
         return case, []
     quote = case.quotes[case.model]
