@@ -50,8 +50,8 @@ bucket (floors {", ".join(str(floor) for floor in card.thresholds)}), in cross-v
 ## As integers
 
 K = {exact["ring_bits"]}, B = {exact["table_bits"]}; that no accumulator wraps is {exact["overflow"]} for every possible
-image. Against the float network on {exact["n"]} held-out pictures, {exact["roundings"]} random roundings each: same
-class {exact["same_class"]:.2%}, logits {exact["mean_logit_error"]} off on average and {exact["max_logit_error"]} at most.
+image. Against the float network on {exact["n"]} held-out pictures, {exact["roundings"]} random roundings each:
+same class {exact["same_class"]:.2%}, logits {exact["mean_logit_error"]} off on average, {exact["max_logit_error"]} at most.
 
 ## Not for
 

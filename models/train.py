@@ -242,7 +242,9 @@ def write(folder: Path, network: nn.Module, integer: Network, card: Card) -> Non
     from safetensors.numpy import save_file
 
     stem = folder / NETWORKS[card.name]
-    tensors: dict[str, NDArray[Any]] = {key: value.contiguous().numpy() for key, value in network.state_dict().items()}
+    tensors: dict[str, NDArray[Any]] = {
+        key: value.contiguous().numpy() for key, value in network.state_dict().items()
+    }
     tensors["network"] = np.frombuffer(integer.encode(), dtype=np.uint8)
     save_file(tensors, stem.with_suffix(".safetensors"))
     stem.with_suffix(".card.json").write_text(card.to_json())

@@ -26,7 +26,7 @@ def sample_scan_path() -> Path:
     return Path(__file__).with_name("samples") / "SYNTHETIC-brain-mri-lesion.png"
 
 
-def synthetic_scan(seed: int = 7, lesion: bool = True) -> Scan:
+def synthetic_scan(seed: int = 10, lesion: bool = True) -> Scan:
     """A 224x256 made-up slice. Modality 'unknown', as that of its PNG."""
     rng = np.random.default_rng(seed)
     down, across = np.mgrid[0:_ROWS, 0:_COLUMNS].astype(np.float32)
@@ -46,32 +46,39 @@ def synthetic_scan(seed: int = 7, lesion: bool = True) -> Scan:
 
 
 def _head(rng: np.random.Generator, x: Pixels, y: Pixels, radius: Pixels) -> Pixels:
-    """Scalp, skull, cortex with folds, midline and ventricles; greys as in a T1 slice with contrast."""
-    halves = 0.7 * _mirrored(_clouds(rng, 22)) + 0.3 * _clouds(rng, 22)
-    folds = np.where(radius > 0.52, np.clip(halves, -1, 1), 0) * np.clip((radius - 0.5) * 4, 0, 1)
-    brain = 0.40 - 0.10 * np.clip(folds, 0, 1) + 0.04 * np.clip(-folds, 0, 1)
-    brain = brain - 0.05 * _disc(x, y, 0.30, 0.10, 0.14, 0.22) - 0.05 * _disc(x, y, -0.30, 0.10, 0.14, 0.22)
-    midline = np.exp(-((x / 0.018) ** 2)) * (np.abs(y) > 0.30)
-    brain = brain - 0.12 * midline
+    """Scalp, skull, folded cortex, white matter, midline and ventricles; greys as in a T1 slice with contrast."""
+    depth = radius + 0.10 * _nearly_mirrored(rng, 14)  # the border of grey and white matter winds
+    white = np.clip((0.66 - depth) / 0.06, 0, 1)
+    brain = 0.36 + 0.13 * white + 0.03 * _nearly_mirrored(rng, 30)
+    sulci = np.clip(
+        1 - np.abs(_nearly_mirrored(rng, 17)) / 0.16, 0, 1
+    )  # where the noise crosses 0: winding lines
+    brain = brain - 0.24 * sulci * np.clip((radius - 0.50) / 0.12, 0, 1)
     for side in (-1, 1):
-        for centre_x, centre_y, wide, tall in ((0.12, -0.13, 0.075, 0.20), (0.17, 0.22, 0.07, 0.17)):
-            brain = brain - 0.26 * _disc(x, y, side * centre_x, centre_y, wide, tall)
-    picture = np.where(radius < 0.86, brain, 0.05)
-    picture = np.where((radius >= 0.86) & (radius < 0.885), 0.16, picture)
-    return np.where((radius > 0.94) & (radius < 1.0), 0.72, picture).astype(np.float32)
+        brain = brain - 0.07 * _disc(x, y, side * 0.30, 0.08, 0.13, 0.20)  # deep grey matter
+    brain = brain - 0.20 * np.exp(-((x / 0.02) ** 2)) * (np.abs(y) > 0.28)
+    for side in (-1, 1):
+        size = 1 + 0.1 * rng.random()
+        brain = brain - 0.30 * _disc(x, y, side * 0.11, -0.15, 0.07 * size, 0.20 * size)
+        brain = brain - 0.30 * _disc(x, y, side * 0.18, 0.23, 0.06 * size, 0.16 * size)
+    picture = np.where(radius < 0.86, np.maximum(brain, 0.08), 0.05)
+    picture = np.where((radius >= 0.85) & (radius < 0.88), 0.20, picture)
+    scalp = 0.62 + 0.15 * _nearly_mirrored(rng, 9)
+    return np.where((radius > 0.93) & (radius < 1.0), scalp, picture).astype(np.float32)
 
 
 def _with_lesion(rng: np.random.Generator, picture: Pixels, x: Pixels, y: Pixels) -> Pixels:
     """An irregular bright mass with a darker core inside a paler oedema, in one half of the brain."""
     side = -1.0 if rng.random() < 0.5 else 1.0
     at_x, at_y = side * (0.40 + 0.08 * rng.random()), 0.5 * (rng.random() - 0.5)
-    size = 0.20 + 0.05 * rng.random()
+    size = 0.19 + 0.05 * rng.random()
     ragged = 1 + 0.12 * _clouds(rng, 7)
     mass = _disc(x * ragged, y * ragged, at_x, at_y, size, 1.1 * size)
-    core = _disc(x * ragged, y * ragged, at_x, at_y, 0.45 * size, 0.5 * size)
+    core = _disc(x * ragged, y * ragged, at_x, at_y, 0.5 * size, 0.55 * size)
     oedema = _disc(x * ragged, y * ragged, at_x, at_y, 1.6 * size, 1.7 * size) * (np.hypot(x, y) < 0.85)
-    swollen = picture + oedema * (0.50 - picture) * 0.6
-    return swollen + mass * (0.88 - swollen) - core * 0.35
+    swollen = picture + oedema * (0.42 - picture) * 0.7
+    bright = 0.73 + 0.08 * _clouds(rng, 20)
+    return swollen + mass * (bright - swollen) - core * 0.30
 
 
 def _disc(x: Pixels, y: Pixels, at_x: float, at_y: float, wide: float, tall: float) -> Pixels:
@@ -87,10 +94,11 @@ def _clouds(rng: np.random.Generator, cells: int) -> Pixels:
     return resample(coarse, _ROWS, _COLUMNS)
 
 
-def _mirrored(field: Pixels) -> Pixels:
-    half = field.copy()
-    half[:, _COLUMNS // 2 :] = field[:, : _COLUMNS // 2][:, ::-1]
-    return half
+def _nearly_mirrored(rng: np.random.Generator, cells: int) -> Pixels:
+    """Smooth noise, the right half mostly the left one's mirror image, as in a brain."""
+    field = _clouds(rng, cells)
+    field[:, _COLUMNS // 2 :] = field[:, : _COLUMNS // 2][:, ::-1]
+    return 0.8 * field + 0.2 * _clouds(rng, cells)
 
 
 def _softened(picture: Pixels) -> Pixels:
