@@ -98,6 +98,16 @@ class Watch:
         states = self.states(self.world.agents["patient"])
         return states[-1] if states else None
 
+    def over(self) -> bool:
+        """Whether the case has ended, for its patient if there is one and on chain."""
+        case = self.case()
+        if case is None:
+            return self.world.agents["patient"].gone
+        phase = self.view(case.case_id).phase
+        if not self.world.agents["patient"].gone:
+            return case.phase in _machine(self.world.agents["patient"]).final
+        return phase.over or phase is Phase.NONE
+
     def outcome(self) -> str:
         """How it ended for the patient, or for the case when the patient vanished."""
         case = self.case()

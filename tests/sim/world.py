@@ -141,40 +141,33 @@ class World:
             agent.life.end("is killed", back)
 
     def quiet(self) -> bool:
-        """True when nobody has anything left to do. Who has nothing left leaves, to save time."""
-        still = True
-        busy = False
+        """True when nobody has anything left to do. Sets the pace of the pulse: slow while all wait for hours."""
+        still, busy = True, False
+        over = self.watch.over()
         for agent in self.agents.values():
-            if agent.gone or agent.retired:
+            if agent.gone:
                 continue
             if not agent.up:
                 still, busy = False, True
                 continue
-            core = agent.duty.core
-            pending = self.watch.hopeful(agent)
-            soon = [p for p in pending if p.due < self.loop.wall() + 60]
-            unfinished = core.states(open_only=True)
-            if agent.role == "patient" and not core.states():
-                still, busy = False, True
-            if pending or unfinished:
+            wishes = self.watch.hopeful(agent)
+            unfinished = [s.phase for s in agent.duty.core.states(open_only=True)]
+            waiting = agent.role == "patient" and not agent.duty.core.states()
+            if wishes or unfinished or waiting:
                 still = False
-            busy = busy or bool(soon) or (agent.role in ("patient", "researcher") and bool(unfinished))
-        if not busy and not still:
-            self._doze()
-        else:
-            self.pulse, self.chain.idle = 1.0, False
+            elif over and agent.role != "patient":
+                self._retire(agent)
+            soon = any(p.due < self.loop.wall() + 60 for p in wishes)
+            slow = {"offered", "browsing"} if over else {"offered"}
+            busy = busy or soon or waiting or not slow.issuperset(unfinished)
+        self.pulse, self.chain.idle = (1.0, False) if busy else (20.0, True)
         return still
 
-    def _doze(self) -> None:
-        """Only far-off timers are left: time may pass in larger steps."""
-        self.pulse, self.chain.idle = 30.0, True
-        for agent in self.agents.values():
-            if agent.up and not agent.retired and agent.role in ("doctor", "dealer", "researcher"):
-                if agent.duty.core.states(open_only=True) or self.watch.hopeful(agent):
-                    continue
-                agent.retired = True
-                assert agent.life is not None
-                agent.life.end("goes home", None)
+    def _retire(self, agent: Agent) -> None:
+        """Who has nothing left to do once the case is over leaves, to save time."""
+        agent.retired = True
+        assert agent.life is not None
+        agent.life.end("goes home", None)
 
     def outcome(self) -> str:
         """How the case ended, in a word."""

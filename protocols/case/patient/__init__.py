@@ -93,7 +93,7 @@ MACHINE: Machine[PatientCase] = Machine(
         },
         "inferring": {
             "inferred": stay("inferring", *_SETUP),
-            "infer_failed": stay(*_SETUP),
+            "infer_failed": stay("inferring", *_SETUP),
             "session.receipt": stay("inferring", *_SETUP),
             "session.refuse": stay("inferring", *_SETUP),
             "tick": stay("inferring", *_SETUP),
