@@ -53,7 +53,7 @@ class DoctorDuty(Duty[DoctorCase]):
         elif found.resting or found.record != self.directory.own.encode():
             step = f"updateRecord/{int(time.time())}"
             record = self.directory.own.encode()
-            await self.settle_own(transact("registration", step, "Doctors", "updateRecord", [record]))
+            await self.errands.run(transact("registration", step, "Doctors", "updateRecord", [record]))
         elif found.state is DoctorState.LEFT:
             raise UserError("this doctor has left the registry", "register with a fresh wallet")
         names = ", ".join(self.policy.specialties)
@@ -82,7 +82,7 @@ class DoctorDuty(Duty[DoctorCase]):
             [application.as_tuple()],
             value=self.terms.registration_deposit,
         )
-        await self.settle_own(effect)
+        await self.errands.run(effect)
 
     # ---- invitations
     async def look(self, block: int, now: int) -> None:

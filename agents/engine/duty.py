@@ -26,6 +26,7 @@ from aea.mail.base import Envelope
 
 from agents.engine.channels import Switchboard
 from agents.engine.core import Core, NotYet
+from agents.engine.errands import OWN, Errands
 from agents.engine.faults import label, point
 from agents.engine.ledger import Ledger
 from agents.engine.store import Pending, Store
@@ -40,13 +41,11 @@ from agents.wire.envelopes import envelope_id
 from agents.wire.node import Node
 from agents.wire.tls import TlsServer, serve
 from contracts.bindings import Contracts
-from contracts.bindings.base import Payer
 from contracts.chain.address_book import AddressBook
 from contracts.chain.client import ChainClient
 from protocols.case.policy import SpendingPolicy
-from protocols.case.steps import transact
 from protocols.dialogues import CONVERSATIONS, Said
-from protocols.effects import CaseState, Effect, Event, Machine
+from protocols.effects import CaseState, Event, Machine
 from protocols.errors import ChainError, CrypDocError, UserError, WireError
 
 log = logging.getLogger(__name__)
@@ -54,14 +53,6 @@ log = logging.getLogger(__name__)
 S = TypeVar("S", bound=CaseState)
 PULSE = 0.25
 ACK_PATIENCE = 4.0
-OWN = "own"
-"""The case key of what an agent does for itself before it is ready: registering."""
-
-COLLECTED = "collected"
-"""The case key of fetching what is owed."""
-COLLECT_SECONDS = 20.0
-LEAST_CREDIT = 10**14
-"""Wei; less is not worth the gas."""
 
 
 @dataclass
@@ -110,7 +101,7 @@ class Duty(Generic[S]):
         self.seen_block = -1
         self.now_chain = 0
         self._last_trouble = ""
-        self._collect_due = 0.0
+        self.errands = Errands(self)
 
     # ---- life
     async def run(self) -> None:
@@ -263,21 +254,21 @@ class Duty(Generic[S]):
                 self.now_chain = now
                 await self.look(block, now)
                 self.seen_block = block
-                await self.collect()
-            self._calm()
+                await self.errands.collect()
+            self.calm()
         except (ChainError, WireError, OSError) as error:
-            self._trouble(str(error))
+            self.trouble(str(error))
         except Exception:
             log.exception("looking at the chain failed")
         self.tick(time.time())
 
-    def _trouble(self, text: str) -> None:
+    def trouble(self, text: str) -> None:
         """Say a lasting obstacle once."""
         if text != self._last_trouble:
             self._last_trouble = text
             self.tell("trouble", text)
 
-    def _calm(self) -> None:
+    def calm(self) -> None:
         if self._last_trouble:
             self._last_trouble = ""
             self.tell("trouble.over", "the chain answers again")
@@ -298,21 +289,6 @@ class Duty(Generic[S]):
     def tick(self, now: float) -> None:
         """Let time pass for every open case."""
         self.core.apply_open(Event("tick", {"now": now}))
-
-    async def collect(self) -> None:
-        """Fetch what the contracts owe this wallet, when it is worth the gas. Looked at now and then."""
-        if time.monotonic() < self._collect_due:
-            return
-        self._collect_due = time.monotonic() + COLLECT_SECONDS
-        for name in self.collects:
-            contract: Payer = getattr(self.contracts, name)
-            owed = await self.ask(contract.credit_of(self.address))
-            if owed < LEAST_CREDIT:
-                continue
-            step = f"collect/{name}/{self.seen_block}"
-            with self.store.transaction():
-                self.store.add_effect(COLLECTED, transact(COLLECTED, step, contract.contract, "withdraw", []))
-            self.tell("collect", f"fetching {owed / 1e18:.4f} ether that {contract.contract} owes")
 
     # ---- hands
     async def _work(self) -> None:
@@ -347,7 +323,7 @@ class Duty(Generic[S]):
         except UserError as error:
             if effect.kind not in ("transact", "pay"):
                 self.core.later(pending, time.time(), str(error))
-                self._trouble(f"{what}: {error}")
+                self.trouble(f"{what}: {error}")
                 return
             outcome = self.gave_up(pending, error)
         except Exception as error:
@@ -355,10 +331,10 @@ class Duty(Generic[S]):
             self.core.later(pending, time.time(), f"{type(error).__name__}: {error}")
             return
         point("before-done", what)
-        self._note_transaction(outcome)
+        self.note_transaction(outcome)
         self.core.done(pending, outcome)
 
-    def _note_transaction(self, outcome: Event | None) -> None:
+    def note_transaction(self, outcome: Event | None) -> None:
         if outcome is not None and outcome.kind == "mined" and "hash" in outcome.body:
             b = outcome.body
             fields = {
@@ -406,39 +382,6 @@ class Duty(Generic[S]):
         return await self.ledger.pay(pending)
 
     # ---- helpers of the roles
-    async def settle_own(self, effect: Effect) -> Event:
-        """Do a transaction of the agent's own (registering) now, written down and repeated like any other.
-
-        Raises `UserError` when the chain refuses it.
-        """
-        what = label(effect.kind, dict(effect.body))
-        with self.store.transaction():
-            point("before-write", what)
-            self.store.add_effect(OWN, effect)
-        point("after-write", what)
-        while True:
-            found = [p for p in self.store.pending() if p.effect.id == effect.id]
-            if not found:
-                return Event("mined", {"step": effect.body["step"]})
-            try:
-                outcome = await self.ledger.transact(found[0])
-            except (ChainError, WireError) as error:
-                self._trouble(str(error))
-                await asyncio.sleep(self.core.later(found[0], time.time(), str(error)))
-                continue
-            self._calm()
-            if outcome.kind == "reverted":
-                with self.store.transaction():
-                    self.store.forget(effect.id)
-                step = str(effect.body["step"]).split("/")[0]
-                raise UserError(
-                    f"{step} was refused by the chain: {outcome.body['reason']}", "mend that and start again"
-                )
-            point("before-done", what)
-            self._note_transaction(outcome)
-            self.core.done(found[0], None)
-            return outcome
-
     async def ask(self, question: Any, block: Any = "latest") -> Any:
         """Perform a binding's read."""
         return question.decode(await self.chain.call(question.to, question.data, block))

@@ -71,7 +71,7 @@ class ModelDuty(Duty[ModelCase]):
             [self.network_id, field.id, options["price"], record, card],
             account=MAIN,
         )
-        await self.settle_own(effect)
+        await self.errands.run(effect)
         self.tell("ready", f"offering {self.card.summary()}")
 
     # ---- quotes
