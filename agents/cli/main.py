@@ -18,6 +18,7 @@ COMMANDS = {
     "deploy": "agents.cli.chain:deploy",
     "keys": "agents.cli.keys:keys",
     "status": "agents.cli.status:status",
+    "verify": "agents.cli.verify:verify",
 }
 
 
@@ -54,6 +55,7 @@ def crypdoc(**_: Any) -> None:
         crypdoc doctor --credential me.json --join /ip4/.../p2p/...
         crypdoc patient scan.jpg --join /ip4/.../p2p/...
         crypdoc status                               cases, panels, balances, reputations
+        crypdoc verify certificate.json              whether a diagnosis is the panel's
 
     Every command has a --help that teaches.
     """

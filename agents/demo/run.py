@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import select
 import socket
+import sys
 import time
 from datetime import datetime
 from itertools import pairwise
@@ -34,6 +36,7 @@ from protocols.specialty import specialty
 FIELD = "neuroradiology"
 PURSE = {"patient": 3 * 10**18, "doctor": 10**18, "model": 10**18, "dealer": 10**17, "researcher": 10**18}
 CREDENTIAL_DAYS = 30
+LINGER, LINGER_UNSEEN = 600.0, 5.0
 
 
 def run_demo(play: Play) -> int:
@@ -57,6 +60,8 @@ def run_demo(play: Play) -> int:
         with Heartbeat(play.rpc) if play.rpc else contextlib.nullcontext():
             stage.set()
             result = stage.perform()
+            if person:
+                person.linger()
     if result["outcome"] == "failed":
         raise WireError(
             f"the case ended before it was opened: {result['trouble']}", f"the logs are in {folder}"
@@ -134,6 +139,14 @@ class Person:
             self._pin("Thank you, doctor 1: your verdict is sealed. Your page shows what comes of it.")
         if "seat.lost" in steps:
             self._pin("Doctor 1's seat is lost: its time was over. The case goes on without it.")
+
+    def linger(self) -> None:
+        """Leave the page up until the person has seen the end, when there is someone to say so."""
+        if not sys.stdin.isatty():
+            time.sleep(LINGER_UNSEEN)
+            return
+        self._pin("The case is over and your page shows what came of it. Press Enter here to end.")
+        select.select([sys.stdin], [], [], LINGER)
 
     def _pin(self, text: str) -> None:
         if text != self._pinned:

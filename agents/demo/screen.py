@@ -101,7 +101,7 @@ class Screen:
         """A word that stays in sight until another takes its place; "" takes it down."""
         self._pinned = printable(text)
         if self._live is None and text:
-            self._plain(f"\n>>> {self._pinned}\n")
+            self._plain(f">>> {self._pinned}")
 
     def _take(self, event: ProgressEvent) -> None:
         if event.role:

@@ -184,6 +184,8 @@ async def serve_desk(duty: DoctorDuty, reader: Reader, port: int) -> int:
     if not isinstance(reader, PageReader):
         await asyncio.Event().wait()
     assert isinstance(reader, PageReader)
+    while duty.seen_block < 0:  # the agent is on its way up; if it cannot come, its own error is told
+        await asyncio.sleep(0.05)
     desk = DoctorDesk(duty, reader)
     served = await serve(doctor_app(desk), port)
     print(f"{duty.setup.name}: read your cases at {served.url}", flush=True)
