@@ -25,7 +25,7 @@ class _Sequential(nn.Module):
 
 
 class LeNet(_Sequential):
-    """LeCun's 1998 network on 3x32x32: 61,831 weights, 6,508 activations that the protocol opens masked."""
+    """LeCun's 1998 network on 3x32x32: 61,241 weights, 6,508 activations that the protocol opens masked."""
 
     channels, side = 3, 32
 
@@ -42,7 +42,7 @@ class LeNet(_Sequential):
 
 
 class BigLeNet(_Sequential):
-    """The same idea on 3x64x64, one stage deeper."""
+    """The same idea on 3x64x64, one stage deeper: 118,417 weights, 43,020 masked activations."""
 
     channels, side = 3, 64
 

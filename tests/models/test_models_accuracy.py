@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from models.dataset import DEFAULT, HELD_OUT, Pictures, load_pictures
-from models.metrics import figures
+from models.metrics import auc, figures
 from models.reader import LABELS, card, read
 from models.scans import prepare
+from models.train_reader import out_of_fold
 from models.zoo import NETWORKS, load_network
 from protocols.blind.reference import nearest, run_reference
 
@@ -52,6 +53,16 @@ def test_reader_is_as_good_as_its_card(pictures: Pictures) -> None:
     held = np.nonzero(pictures.folds == HELD_OUT)[0]
     right = [read(pictures.scans[index]).label == LABELS[pictures.labels[index]] for index in held]
     assert np.mean(right) == pytest.approx(card()["held_out"]["accuracy"], abs=TOLERANCE)
+
+
+def test_size_and_borders_of_the_files_are_no_cue(pictures: Pictures) -> None:
+    """What surrounds the head after `prepare` says nothing of the label, though the size of the files does."""
+    images = np.stack([prepare(scan, 1, 32)[0] for scan in pictures.scans]).astype(np.float64)
+    around = np.concatenate([images[:, :2], images[:, -2:], images[:, :, :2].swapaxes(1, 2)], axis=1)
+    around = (
+        np.concatenate([around, images[:, :, -2:].swapaxes(1, 2)], axis=1).reshape(len(images), -1, 4).mean(2)
+    )
+    assert auc(pictures.labels, out_of_fold(around[:, None], pictures.labels, pictures.folds)) < 0.65
 
 
 def committed() -> Iterator[Path]:
