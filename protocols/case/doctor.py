@@ -18,7 +18,7 @@ from protocols.case import steps
 from protocols.case.authority import speaks_for
 from protocols.case.view import CaseView, Phase, Seat, SeatStatus
 from protocols.crypto.commitment import OPENING_BYTES, ballot_commitment, scan_commitment
-from protocols.effects import Event, Machine, Step, stay
+from protocols.effects import Effect, Event, Machine, Step, stay
 from protocols.specialty import INSUFFICIENT, specialty_of
 
 
@@ -51,7 +51,7 @@ class DoctorPolicy:
 
 @dataclass(frozen=True, slots=True)
 class DoctorCase:
-    """All that a doctor agent knows of one seat. Plain values only."""
+    """All that a doctor agent knows of one seat. Plain values only. stage: phase of the case when last looked at."""
 
     key: str
     phase: str
@@ -68,6 +68,7 @@ class DoctorCase:
     seat: int = 0
     objection: str = ""
     deadline: int = 0
+    stage: int = 0
     patient: str = ""
     thread: str = ""
     scan: bytes = b""
@@ -192,8 +193,13 @@ def _was_read(case: DoctorCase, event: Event) -> Out:
         salt=salt,
         withhold=bool(event.body.get("withhold", False)),
     )
-    digest = ballot(case, code, confidence, salt)
-    return case, [steps.transact(case.key, "commit", "Cases", "commit", [case.case_id, digest])]
+    # A quick reader may be done while others still take their seats; the chain takes no vote before all have.
+    return case, [_commit(case)] if case.stage == Phase.COMMIT else []
+
+
+def _commit(case: DoctorCase) -> Effect:
+    digest = ballot(case, case.code, case.confidence, case.salt)
+    return steps.transact(case.key, "commit", "Cases", "commit", [case.case_id, digest])
 
 
 def _recovered(case: DoctorCase, event: Event) -> Out:
@@ -212,7 +218,7 @@ def _recovered(case: DoctorCase, event: Event) -> Out:
 def _view(case: DoctorCase, event: Event) -> Out:
     view: CaseView = event.body["view"]
     seat = _mine(case, view)
-    case = replace(case, deadline=view.deadline)
+    case = replace(case, deadline=view.deadline, stage=int(view.phase))
     if seat is None or seat.status in (SeatStatus.DECLINED, SeatStatus.REPLACED):
         return replace(case, phase="declined" if case.phase == "declining" else "lost"), []
     if view.phase.over or view.round > case.round:
@@ -229,6 +235,8 @@ def _forward(case: DoctorCase, view: CaseView, seat: Seat) -> Out:
         return _read(case)
     if case.phase == "committing" and case.salt and seat.status is SeatStatus.COMMITTED:
         case = replace(case, phase="committed")
+    if case.phase == "committing" and case.salt and view.phase is Phase.COMMIT:
+        return case, [_commit(case)]
     opens = view.phase is Phase.REVEAL and seat.status is SeatStatus.COMMITTED and not case.withhold
     if case.phase == "committed" and opens:
         args = [case.case_id, case.code, case.confidence, case.salt]

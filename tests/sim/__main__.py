@@ -71,9 +71,7 @@ def _many(seeds: range, only: tuple[str, ...], verbose: bool) -> int:
         elif done % 25 == 0:
             print(f"{done} of {len(seeds)} seeds, {time.process_time() - start:.0f} s", flush=True)
     seconds = time.process_time() - start
-    print(
-        f"\n{len(seeds)} seeds in {seconds:.0f} s of processor time: {totals['tx']} transactions,"
-    )
+    print(f"\n{len(seeds)} seeds in {seconds:.0f} s of processor time: {totals['tx']} transactions,")
     print(f"{totals['messages']} messages, {totals['restarts']} restarts\n")
     print("outcome              runs        fault                runs")
     rows = max(len(outcomes), len(used))

@@ -128,6 +128,8 @@ class Watch:
             self._once,
             self._payments,
             self._votes,
+            self._kept_votes,
+            self._expected,
             self._diagnosis,
             self._certificate,
             self._record,
@@ -204,24 +206,38 @@ class Watch:
             if sent.block is not None and not sent.ok and why(sent.why) in ("CommitmentMismatch",):
                 found.append(f"{agent.name}'s reveal does not fit its commitment")
         found += [f"{k[0]} signed {len(v)} different {k[1]}" for k, v in signed.items() if len(v) > 1]
-        return found + self._kept_votes()
+        return found
 
     def _kept_votes(self) -> list[str]:
-        """On a chain that works, a committed vote of an honest doctor who is there is revealed."""
+        """Where chain and wire work, an honest doctor who is there loses no seat, and committed votes are shown."""
         case, plan = self.case(), self.world.plan
-        if case is None or plan.chain.stall or plan.chain.forget or plan.chain.hold or plan.chain.mute:
+        slow = plan.chain.stall or plan.chain.forget or plan.chain.hold or plan.chain.mute
+        if case is None or slow:
             return []
+        calm = not (plan.net.drop or plan.net.linger or any(c.agent == "patient" for c in plan.crashes))
         found = []
         names = {a.address: a for a in self.world.agents.values()}
-        view = self.view(case.case_id)
-        for seat in view.seats:
+        for seat in self.view(case.case_id).seats:
             agent = names[seat.doctor]
             away = sum(c.back or 0 for c in plan.crashes if c.agent == agent.name)
-            if agent.vice or plan.leaves(agent.name) or away > 20:
+            if agent.vice or plan.leaves(agent.name) or away > 20 or seat.status is not SeatStatus.NO_SHOW:
                 continue
-            if seat.status is SeatStatus.NO_SHOW and seat.commitment != bytes(32):
+            if seat.commitment != bytes(32):
                 found.append(f"{agent.name} committed and never revealed")
+            elif calm and not away:
+                found.append(f"{agent.name} took a seat and never committed")
         return found
+
+    def _expected(self) -> list[str]:
+        """Faults that must not change the outcome do not."""
+        harmless = {"dissent", "copy", "twice", "messages", "liar", "channels", "odd node", "doctor crashes"}
+        harmless |= {"patient crashes", "crash"}
+        plan, outcome = self.world.plan, self.outcome()
+        if len(plan.faults) > 1 or not harmless.issuperset(plan.faults) or outcome == "done":
+            return []
+        if len(plan.vices) > 1 or (outcome == "failed" and "channels" in plan.faults):
+            return []  # two bad doctors of three; channels that break all the time
+        return [f"the case ended as {outcome}, with {', '.join(plan.faults) or 'nothing'} wrong"]
 
     def _diagnosis(self) -> list[str]:
         """The diagnosis is what the agreeing doctors said."""

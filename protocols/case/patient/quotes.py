@@ -10,7 +10,7 @@ from protocols.case import steps
 from protocols.case.patient.late import fail
 from protocols.case.patient.state import QUOTE_PATIENCE, Out, PatientCase
 from protocols.crypto.eip712 import Quote, models_domain, signer_of
-from protocols.effects import Event
+from protocols.effects import Effect, Event
 from protocols.errors import ProtocolError
 
 
@@ -111,21 +111,17 @@ def choose(case: PatientCase, now: float) -> Out:
     if not model:
         return fail(case, case.trouble or "no model is left that could be bought from")
     case = replace(case, model=model, phase="funding", waiting_since=now)
-    declines = [
-        steps.say(
-            case.key,
-            "quote",
-            f"{case.key}:{m}",
-            3,
-            "decline",
-            m,
-            {"reason": "another offer was taken"},
-            mine=True,
-        )
-        for m in case.quotes
-        if m not in (model, *case.bad_models) and not case.bad_models
-    ]
     price = int(case.quote["price"]) + int(case.quote["dealer_fee"])
     # A second model costs its price alone: escrow and gas were sent with the first.
     amount = price if case.bought else price + max(case.escrow_by_bucket) + case.gas_reserve
-    return case, [*declines, steps.pay(case.key, f"fund/{model}", case.account, amount)]
+    return case, [steps.pay(case.key, f"fund/{model}", case.account, amount)]
+
+
+def declines(case: PatientCase) -> list[Effect]:
+    """Tell the models that were not needed. Only once the case is open: until then each may have to step in."""
+    reason = {"reason": "another offer was taken"}
+    return [
+        steps.say(case.key, "quote", f"{case.key}:{m}", 3, "decline", m, reason, mine=True)
+        for m in case.quotes
+        if m not in (case.model, *case.bad_models)
+    ]

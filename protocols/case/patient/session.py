@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from protocols.case import steps
 from protocols.case.patient.late import fail
-from protocols.case.patient.quotes import choose, quote_of
+from protocols.case.patient.quotes import choose, declines, quote_of
 from protocols.case.patient.state import (
     INFERENCE_PATIENCE,
     MAX_SESSIONS,
@@ -183,7 +183,7 @@ def _honest_receipt(case: PatientCase) -> Receipt | None:
 
 
 def opened(case: PatientCase, event: Event) -> Out:
-    return replace(note(case, event), phase="panel"), []
+    return replace(note(case, event), phase="panel"), declines(case)
 
 
 def setup_reverted(case: PatientCase, event: Event) -> Out:
