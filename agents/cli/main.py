@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from typing import Any
 
 import click
@@ -62,8 +63,9 @@ def crypdoc(**_: Any) -> None:
 
 
 def main() -> None:
-    """The console script."""
+    """The console script. What it and its children write is their owner's alone: case logs hold scans."""
     from agents.cli.common import quiet_logs
 
+    os.umask(0o077)
     quiet_logs()
     crypdoc()
