@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 PROGRAM = """
-import sys
+import importlib, sys
 from pathlib import Path
-import agents.cli.main as command
+command = importlib.import_module("agents.cli.main")
 from agents.engine.store import Store
 
 def work():
