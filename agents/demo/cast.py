@@ -35,7 +35,7 @@ class Play:
     seed: int = 0
     outcome: str = "agree"
     interactive: bool = False
-    network: str = "LeNet"
+    networks: tuple[str, ...] = ("LeNet",)
     slice_: int | None = None
     runs: Path = Path("runs")
     timeout: float = 600.0
@@ -113,7 +113,7 @@ class Cast:
     def add(self, name: str, role: str) -> Actor:
         """A participant with a fresh wallet."""
         data = self.folder / "agents" / name.replace(" ", "-")
-        data.mkdir(parents=True, exist_ok=True)
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
         actor = Actor(name, role, data, create(data / "keystore.json", self._password))
         self.actors[name] = actor
         return actor

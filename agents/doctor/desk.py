@@ -9,8 +9,9 @@ from typing import Any
 from agents.doctor.duty import DoctorDuty
 from agents.doctor.readers import AUTOMATIC, AutomaticReader, Reader, Reading
 from agents.pages.doctor import DeskCase, DeskResult, DeskState, DeskStatus, doctor_app
-from agents.pages.serving import serve
+from agents.pages.serving import note_url, serve
 from protocols.case.doctor import DoctorCase
+from protocols.case.view import Phase
 from protocols.errors import UserError
 from protocols.specialty import INSUFFICIENT, specialty, specialty_of
 
@@ -86,10 +87,10 @@ class TerminalReader:
         return Reading("" if answer == "?" else labels[int(answer) - 1], confidence)
 
 
-def make_reader(name: str) -> Reader:
+def make_reader(name: str, look: int | None = None) -> Reader:
     """The reader of that name (see `readers.READERS`)."""
     if name in AUTOMATIC:
-        return AutomaticReader(name)
+        return AutomaticReader(name, look)
     return TerminalReader() if name == "terminal" else PageReader()
 
 
@@ -147,7 +148,7 @@ class DoctorDesk:
             specialty=field.name if field else "unknown",
             labels=tuple(state.labels),
             bounty_wei=state.seat_fee,
-            deadline=float(state.deadline) or None,
+            deadline=float(state.deadline) if state.stage == Phase.COMMIT else None,
             state=STATES[state.phase],
             received_at=state.received,
             image_available=bool(state.scan),
@@ -189,7 +190,7 @@ async def serve_desk(duty: DoctorDuty, reader: Reader, port: int) -> int:
     desk = DoctorDesk(duty, reader)
     served = await serve(doctor_app(desk), port)
     print(f"{duty.setup.name}: read your cases at {served.url}", flush=True)
-    (duty.setup.data / "page.url").write_text(served.url + "\n")
+    note_url(duty.setup.data / "page.url", served)
     try:
         while True:
             try:

@@ -86,7 +86,7 @@ class Duty(Generic[S]):
         self.setup = setup
         self.keyring = setup.keyring
         self.address = setup.keyring.address
-        setup.data.mkdir(parents=True, exist_ok=True)
+        setup.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.store = Store(setup.data / "cases.sqlite")
         self.core: Core[S] = Core(self.machine, self.store, self.address)
         self.core.on_change = self._changed

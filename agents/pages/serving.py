@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
 from aiohttp import web
 
@@ -21,6 +23,13 @@ class Served:
 
     async def close(self) -> None:
         await self.runner.cleanup()
+
+
+def note_url(path: Path, served: Served) -> None:
+    """Write a page's address, whose key opens it, where this user alone can read it."""
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(served.url + "\n")
 
 
 async def serve(app: web.Application, port: int = 0) -> Served:

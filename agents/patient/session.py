@@ -6,7 +6,7 @@ import asyncio
 import time
 
 from agents.pages.patient import CaseState, PatientCase, PatientStatus, patient_app
-from agents.pages.serving import serve
+from agents.pages.serving import note_url, serve
 from agents.patient.duty import PatientDuty, Wishes
 from agents.patient.result import case_result
 from agents.progress import PHASES
@@ -116,7 +116,7 @@ async def serve_page(duty: PatientDuty, wishes: Wishes, port: int) -> int:
     desk = PatientDesk(duty, wishes)
     served = await serve(patient_app(desk), port)
     print(f"{duty.setup.name}: give your scan at {served.url}", flush=True)
-    (duty.setup.data / "page.url").write_text(served.url + "\n")
+    note_url(duty.setup.data / "page.url", served)
     due = 0.0
     try:
         while not duty.stopping.is_set():
