@@ -7,6 +7,7 @@ The decoders are other people's, and a malformed file makes them raise nearly an
 from __future__ import annotations
 
 import stat
+import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,8 @@ from models.scans.scan import MAX_FILE_BYTES, Scan, scan_from_bytes
 from protocols.errors import ScanError
 
 READABLE = "JPEG, PNG, DICOM and NIfTI"
+
+_QUIET = threading.Lock()  # warning filters belong to the whole process: one thread at a time may bend them
 
 _FOREIGN = (
     (b"GIF8", "a GIF picture"),
@@ -84,7 +87,7 @@ def _decode(data: bytes, slice_index: int | None, frame: int | None) -> Scan:
     if frame is not None and kind != "DICOM":
         raise ScanError(f"a frame was asked for, and it is a {kind} file", "leave the frame out")
     try:
-        with warnings.catch_warnings():
+        with _QUIET, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a decoder's remarks on odd headers are not for the person
             return read(data)
     except ScanError:
