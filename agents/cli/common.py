@@ -29,7 +29,13 @@ class Wei(click.ParamType):
     """An amount of money: `0.05`, `0.05ether`, `20finney`, `1000wei`."""
 
     name = "amount"
-    units: ClassVar[dict[str, int]] = {"wei": 1, "gwei": 10**9, "finney": 10**15, "ether": ETHER, "eth": ETHER}
+    units: ClassVar[dict[str, int]] = {
+        "wei": 1,
+        "gwei": 10**9,
+        "finney": 10**15,
+        "ether": ETHER,
+        "eth": ETHER,
+    }
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         from decimal import Decimal, InvalidOperation

@@ -24,7 +24,13 @@ from agents.cli.common import guarded
 @click.option(
     "--panel", default=3, show_default=True, type=click.IntRange(3, 9), help="Seats in round one (odd)."
 )
-@click.option("--seed", default=0, show_default=True, help="Seed of all that the demo itself chooses.")
+@click.option(
+    "--seed",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0, 2**31),
+    help="Which synthetic slice is read when no SCAN is given, and which look the automatic readers have.",
+)
 @click.option(
     "--outcome",
     default="agree",
@@ -33,7 +39,14 @@ from agents.cli.common import guarded
     help="What the automatic readers do: agree; split, so that a larger panel is drawn; one of them never reveals.",
 )
 @click.option("--interactive", is_flag=True, help="You are doctor 1 and read on the local page.")
-@click.option("--network", default="LeNet", show_default=True, help="LeNet or BigLeNet.")
+@click.option(
+    "--network",
+    "networks",
+    multiple=True,
+    default=("LeNet",),
+    show_default=True,
+    help="LeNet or BigLeNet; once for every model agent that is to make an offer.",
+)
 @click.option("--slice", "slice_", type=int, help="Slice of a NIfTI volume. [the middle one]")
 @click.option(
     "--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="For reports."

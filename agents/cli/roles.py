@@ -87,6 +87,7 @@ def patient(scan: Path | None, **options: Any) -> None:
     type=click.Choice(["page", "terminal", "auto", "auto-split", "auto-absent"]),
     help="Who reads: you, on the local page or here; or an automatic reader that is no physician (demonstrations).",
 )
+@click.option("--look", type=int, help="Which of its looks an automatic reader has. [their average]")
 @click.option("--page-port", default=0, help="Port of the local page, 0 for a free one.")
 @guarded
 def doctor(**options: Any) -> None:
@@ -109,7 +110,7 @@ def doctor(**options: Any) -> None:
     )
     credentials = [read_credential(path) for path in options["credentials"]]
     setup = make_setup("doctor", options, {"policy": policy, "credentials": credentials})
-    reader = make_reader(options["reader"])
+    reader = make_reader(options["reader"], options["look"])
 
     async def work(duty: DoctorDuty) -> int:
         return await serve_desk(duty, reader, options["page_port"])

@@ -28,7 +28,7 @@ from contracts.chain.deploy import deploy
 from contracts.chain.faucet import fund
 from contracts.chain.signer import LocalSigner
 from contracts.chain.terms import profile
-from models.scans import load_scan, sample_scan_path, to_png
+from models.scans import load_scan, sample_scan_path, synthetic_scan, to_png
 from protocols.crypto.eip712 import Credential, doctors_domain
 from protocols.errors import ChainError, WireError
 from protocols.specialty import specialty
@@ -42,12 +42,12 @@ LINGER, LINGER_UNSEEN = 600.0, 5.0
 def run_demo(play: Play) -> int:
     """Run it; the exit code. Raises `CrypDocError` when the stage cannot be set."""
     play.check()
-    scan_path = play.scan or sample_scan_path()
-    scan = load_scan(scan_path, slice=play.slice_)
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S-%f")[:-3]
     folder = play.runs / stamp
+    scan_path = play.scan or _sample(play.seed, folder)
+    scan = load_scan(scan_path, slice=play.slice_)
     start = time.time()
-    cast_list = [("chain", "chain"), ("dealer", "dealer"), ("model", "model")]
+    cast_list = [("chain", "chain"), ("dealer", "dealer"), *((name, "model") for name in model_names(play))]
     cast_list += [(f"doctor {i + 1}", "doctor") for i in range(play.doctors)]
     cast_list += [("patient", "patient"), ("researcher", "researcher")]
     with Cast(folder) as cast, Screen(cast_list, title="CrypDoc: a case from scan to certificate") as screen:
@@ -66,7 +66,7 @@ def run_demo(play: Play) -> int:
         raise WireError(
             f"the case ended before it was opened: {result['trouble']}", f"the logs are in {folder}"
         )
-    result["seconds"] = _seconds(watch, start) | result["seconds"]
+    result["seconds"] = _seconds(watch, start)
     result["scan"] = {
         "name": scan_path.name,
         "rows": scan.shape[0],
@@ -92,6 +92,21 @@ def run_demo(play: Play) -> int:
         play.json_file.write_text(json.dumps(result, indent=1, default=str) + "\n", "utf-8")
     show_summary(result, report)
     return 0 if as_it_should(result, play) else 1
+
+
+def _sample(seed: int, folder: Path) -> Path:
+    """The slice that ships with CrypDoc, or, by another seed, a fresh synthetic one with a lesion."""
+    if not seed:
+        return sample_scan_path()
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"SYNTHETIC-brain-mri-{seed}.png"
+    path.write_bytes(to_png(synthetic_scan(seed)))
+    return path
+
+
+def model_names(play: Play) -> list[str]:
+    """What the model agents are called."""
+    return ["model" if i == 0 else f"model {i + 1}" for i in range(len(play.networks))]
 
 
 def as_it_should(result: dict[str, Any], play: Play) -> bool:
@@ -175,19 +190,22 @@ class _Stage:
         if not self.rpc:
             self._start_chain()
         attester = self.cast.add("attester", "attester").keyring
-        dealer, model = self.cast.add("dealer", "dealer"), self.cast.add("model", "model")
+        dealer = self.cast.add("dealer", "dealer")
+        models = [self.cast.add(name, "model") for name in model_names(self.play)]
         doctors = [self.cast.add(f"doctor {i + 1}", "doctor") for i in range(self.play.doctors)]
         others = [self.cast.add("patient", "patient"), self.cast.add("researcher", "researcher")]
-        asyncio.run(self._deploy(attester, [dealer, model, *doctors, *others]))
+        asyncio.run(self._deploy(attester, [dealer, *models, *doctors, *others]))
         self.cast.start(dealer, "dealer", *self._common(dealer))
         self.watch.until(lambda: self.watch.said("dealer", "up"), 60, "the dealer's start")
         up = self.watch.step("dealer", "up")
         assert up is not None
         self.join = str(next(iter(up.extra["multiaddrs"])))  # type: ignore[call-overload]
-        self.cast.start(model, "model", *self._common(model), "--network", self.play.network)
+        for number, (model, network) in enumerate(zip(models, self.play.networks, strict=True)):
+            price = f"{5 + 3 * number}finney"
+            self.cast.start(model, "model", *self._common(model), "--network", network, "--price", price)
         for number, doctor in enumerate(doctors):
             self._start_doctor(doctor, number, attester)
-        ready = [model, *doctors]
+        ready = [*models, *doctors]
         self.watch.until(
             lambda: all(self.watch.said(a.name, "ready") for a in ready), 180, "the agents' start"
         )
@@ -239,9 +257,9 @@ class _Stage:
         write_credential(credential, doctor.keyring.address, FIELD, signed)
         person = self.play.interactive and number == 0
         reader = "page" if person else READER_OF[self.play.outcome]
-        self.cast.start(
-            doctor, "doctor", *self._common(doctor), "--credential", str(credential), "--reader", reader
-        )
+        look = ["--look", str(self.play.seed)] if self.play.seed else []
+        shown = ["--credential", str(credential), "--reader", reader, *look]
+        self.cast.start(doctor, "doctor", *self._common(doctor), *shown)
 
     # ---- the case
     def perform(self) -> dict[str, Any]:

@@ -36,18 +36,20 @@ class AutomaticReader:
     """Reads with a small plain network. mode: `auto`, or one of the two that misbehave.
 
     auto-split: in round one the seats give different verdicts, so that the panel cannot agree.
-    auto-absent: the round's first seat commits and never reveals.
+    auto-absent: the round's first seat commits and never reveals. look: which of the reader's looks, None for their
+    average.
     """
 
-    def __init__(self, mode: str, pause: float = 0.5) -> None:
+    def __init__(self, mode: str, look: int | None = None, pause: float = 0.5) -> None:
         self._mode = mode
+        self._look = look
         self._pause = pause
 
     async def read(self, task: dict[str, Any], png: bytes) -> Reading:
         """The reading, after a pause in which a person would look."""
         await asyncio.sleep(self._pause)
         scan = await asyncio.to_thread(load_scan, png)
-        found = await asyncio.to_thread(read, scan)
+        found = await asyncio.to_thread(read, scan, self._look)
         labels, seat = list(task["labels"]), int(task["seat"])
         if self._mode == "auto-split" and task["round"] == 1:
             choice = [*labels, ""][seat % (len(labels) + 1)]
