@@ -151,13 +151,14 @@ def _signed(case: ModelCase, event: Event) -> Out:
     args = [[receipt["case_id"], receipt["network"], receipt["bucket"], receipt["valid_until"]], signature]
     # The patient's `open` releases the fee too. This is for a patient who walks away with the prediction.
     later = float(event.body["now"]) + float(event.body["claim_after"])
-    claim = steps.transact(case.key, "release", "Models", "release", args, not_before=later)
+    step = f"release/{case.sessions}"
+    claim = steps.transact(case.key, step, "Models", "release", args, not_before=later)
     return replace(case, phase="receipted", receipt=receipt, signature=signature), [told, claim]
 
 
 def _mined(case: ModelCase, event: Event) -> Out:
     step = str(event.body["step"])
-    if case.phase == "receipted" and step == "release":
+    if case.phase == "receipted" and step.startswith("release/"):
         return replace(case, phase="earned"), [steps.transact(case.key, "withdraw", "Models", "withdraw", [])]
     return case, []
 

@@ -40,7 +40,7 @@ def _on_mined(case: PatientCase, event: Event) -> Out:
         return funded(case, event)
     if case.phase == "buying" and step == f"purchase/{case.model}":
         return bought(case, event)
-    if case.phase == "opening" and step == "open":
+    if case.phase == "opening" and step == f"open/{case.model}":
         return opened(case, event)
     if case.phase == "collecting":
         return collected(case, event)

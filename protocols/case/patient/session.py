@@ -160,7 +160,9 @@ def _open(case: PatientCase, event: Event) -> Out:
         case.receipt["signature"],
     ]
     value = case.escrow_by_bucket[receipt.bucket]
-    tx = steps.transact(case.key, "open", "Cases", "open", args, value=value, account=case.account_index)
+    # Named after the model: a receipt that the chain refuses must not stand in the way of the next one's.
+    step = f"open/{case.model}"
+    tx = steps.transact(case.key, step, "Cases", "open", args, value=value, account=case.account_index)
     return replace(case, phase="opening"), [tx]
 
 
@@ -190,7 +192,7 @@ def setup_reverted(case: PatientCase, event: Event) -> Out:
     """A transaction of ours was refused before the case was open."""
     step, reason = str(event.body["step"]), str(event.body["reason"])
     now = float(event.body["now"])
-    if step.startswith("purchase/") or step == "open":
+    if step.startswith(("purchase/", "open/")):
         return _next_model(case, now, f"{step.split('/')[0]} was refused: {reason}")
     if step.startswith("fund/"):
         return fail(case, f"the case account could not be funded: {reason}")

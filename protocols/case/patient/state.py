@@ -82,6 +82,7 @@ class PatientCase:
     attests: dict[str, bytes] = field(default_factory=dict)
     result: dict[str, Any] | None = None
     certificate: dict[str, Any] | None = None
+    model_reputation: list[int] = field(default_factory=list)
     record: bytes = b""
     listed: bool = False
     withdrawn: bool = False
