@@ -16,9 +16,8 @@ from agents.engine.blind import fresh_seed, pump, purpose
 from agents.engine.duty import Duty, Setup
 from agents.engine.store import Pending
 from agents.patient.result import FINAL, write_result
-from agents.wire import tls
-from agents.wire.channel import Channel
 from contracts.bindings.data_market import Consent
+from contracts.bindings.events import Moved
 from models.scans import Scan, prepare, require_modality, scan_bytes, scan_from_bytes, to_png
 from protocols.blind.messages import Role
 from protocols.blind.patient import PatientParty
@@ -201,9 +200,9 @@ class PatientDuty(Duty[PatientCase]):
         image = await asyncio.to_thread(prepare, scan, int(card["channels"]), int(card["side"]))
         seed = fresh_seed()
         party = PatientParty(topology, body["network"], image, session, seed, UsedSessions())
-        async with await self._dial(body["dealer"], purpose("seed", session)) as to_dealer:
+        async with await self.dial(body["dealer"], purpose("seed", session)) as to_dealer:
             await to_dealer.send(seed)
-            async with await self._dial(body["model"], purpose("blind", session)) as to_model:
+            async with await self.dial(body["model"], purpose("blind", session)) as to_model:
                 await to_dealer.recv()
                 self.tell("blind.round", "computing blind, with the model and the dealer", self._name(body))
                 traffic = await pump(party, {Role.MODEL: to_model})
@@ -220,12 +219,6 @@ class PatientDuty(Duty[PatientCase]):
             "bytes": traffic.sent + traffic.received,
             "rounds": traffic.rounds,
         }
-
-    async def _dial(self, wallet: str, what: str) -> Channel:
-        record = self.directory.get(wallet) or await self.directory.find(wallet)
-        if record is None:
-            raise WireError(f"{wallet} cannot be found", "check that it runs and is announced")
-        return await tls.connect(record, self.keyring, what)
 
     def _name(self, body: dict[str, Any]) -> str | None:
         state = self.core.state(body["session"].split(":")[0])
@@ -268,7 +261,19 @@ class PatientDuty(Duty[PatientCase]):
         if not valid:
             fields["why"] = "too few good signatures for a certificate"
         record = _record(case, case.result)
-        return Event("certified", {"certificate": fields, "record": record}, f"{pending.effect.id}/done")
+        outcome = {"certificate": fields, "record": record, "model_reputation": await self._standing(case)}
+        return Event("certified", outcome, f"{pending.effect.id}/done")
+
+    async def _standing(self, case: PatientCase) -> list[int]:
+        """The model's reputation before the case moved it, and now."""
+        search = self.contracts.reputation.moves_of_case(case.case_id)
+        network = case.quote["network"]
+        for event in await self.chain.events(search, self.setup.book.deployed_block):
+            if isinstance(event, Moved) and event.subject == network:
+                return [event.before, event.afterwards]
+        field = specialty(case.specialty)
+        value = await self.ask(self.contracts.reputation.of_network(network, field.id))
+        return [value, value]
 
     def accept(self, sender: str, said: Said) -> PatientCase | None:
         """A researcher asks for a record."""

@@ -45,7 +45,8 @@ def case_result(case: PatientCase, sizes: dict[str, int] | None = None) -> dict[
             "probability": probability,
             "label": _model_label(card, probability),
             "paid_wei": price,
-        },
+        }
+        | _standing(case),
         "panel": panel,
         "certificate": _certificate(case),
         "dataset_records": 1 if case.listed else 0,
@@ -80,6 +81,10 @@ def _certificate(case: PatientCase) -> dict[str, Any]:
     if not case.certificate:
         return {"valid": False}
     return dict(case.certificate) | ({"how": HOW_TO_CHECK} if case.certificate.get("valid") else {})
+
+
+def _standing(case: PatientCase) -> dict[str, int]:
+    return dict(zip(("reputation_before", "reputation_after"), case.model_reputation, strict=False))
 
 
 def _model_label(card: dict[str, Any], probability: float | None) -> str | None:

@@ -9,8 +9,11 @@ from protocols.case import steps
 from protocols.effects import Effect, Event, Step
 from protocols.specialty import INSUFFICIENT, specialty
 
-MAX_SESSIONS = 4
+MAX_SESSIONS = 6
 """Blind inference is tried this often with one model before the patient turns to the next."""
+
+LONGEST_BREATH = 20.0
+"""Seconds, at most, between a session that failed and the next one: whoever fell has time to come back."""
 
 QUOTE_PATIENCE = 90.0
 """Seconds without any quote after which a case is given up; nothing was paid by then."""
