@@ -35,6 +35,8 @@ from agents.framework.decision import Signatory
 from agents.framework.runtime import AgentRuntime
 from agents.keyring import Keyring
 from agents.progress import Progress
+from agents.wire import tls
+from agents.wire.channel import Channel
 from agents.wire.connection import WireConnection
 from agents.wire.directory import Directory
 from agents.wire.envelopes import envelope_id
@@ -46,13 +48,15 @@ from contracts.chain.client import ChainClient
 from protocols.case.policy import SpendingPolicy
 from protocols.dialogues import CONVERSATIONS, Said
 from protocols.effects import CaseState, Event, Machine
-from protocols.errors import ChainError, CrypDocError, UserError, WireError
+from protocols.errors import ChainError, CrypDocError, ProtocolError, UserError, WireError
+from protocols.records import PeerRecord
 
 log = logging.getLogger(__name__)
 
 S = TypeVar("S", bound=CaseState)
 PULSE = 0.25
 ACK_PATIENCE = 4.0
+REFRESH_PATIENCE = 5.0
 
 
 @dataclass
@@ -366,6 +370,7 @@ class Duty(Generic[S]):
             point("after-send", label("say", dict(body)))
             await asyncio.wait_for(asyncio.shield(future), ACK_PATIENCE)
         except TimeoutError:
+            await self.renew(body["to"])
             raise WireError(
                 f"{body['to']} has not answered", "the message is repeated until it does"
             ) from None
@@ -382,6 +387,25 @@ class Duty(Generic[S]):
         return await self.ledger.pay(pending)
 
     # ---- helpers of the roles
+    async def renew(self, wallet: str) -> PeerRecord | None:
+        """Ask again where somebody is: an agent that was started anew may listen elsewhere."""
+        with contextlib.suppress(TimeoutError):
+            return await asyncio.wait_for(self.directory.refresh(wallet), REFRESH_PATIENCE)
+        return self.directory.get(wallet)
+
+    async def dial(self, wallet: str, what: str) -> Channel:
+        """A direct channel to a wallet, at its newest address. Raises `WireError` or `ProtocolError`."""
+        record = self.directory.get(wallet) or await self.renew(wallet)
+        if record is None:
+            raise WireError(f"{wallet} cannot be found", "check that it runs and is announced")
+        try:
+            return await tls.connect(record, self.keyring, what)
+        except (WireError, ProtocolError):
+            newer = await self.renew(wallet)
+            if newer is None or newer == record:
+                raise
+            return await tls.connect(newer, self.keyring, what)
+
     async def ask(self, question: Any, block: Any = "latest") -> Any:
         """Perform a binding's read."""
         return question.decode(await self.chain.call(question.to, question.data, block))

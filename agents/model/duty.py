@@ -11,7 +11,6 @@ from agents.engine.blind import deal_order, pump, purpose
 from agents.engine.duty import Duty, Setup
 from agents.engine.store import Pending
 from agents.framework.decision import DigestWish
-from agents.wire import tls
 from contracts.bindings.models import PurchaseState
 from models.zoo import load_network
 from protocols.blind.messages import Role
@@ -166,10 +165,7 @@ class ModelDuty(Duty[ModelCase]):
         seed = self.keyring.derive("dealer-seed", self.network_id + bytes.fromhex(dealer[2:]))
         masked = mask_weights(self.network, seed)
         party = ModelParty(self.network, masked, session, UsedSessions())
-        record = self.directory.get(dealer) or await self.directory.find(dealer)
-        if record is None:
-            raise WireError(f"the dealer {dealer} cannot be found", "check that it runs")
-        async with await tls.connect(record, self.keyring, purpose("deal", session)) as to_dealer:
+        async with await self.dial(dealer, purpose("deal", session)) as to_dealer:
             await to_dealer.send(deal_order(self.topology, self.network_id, seed))
             taken = await self.switchboard.take(patient, purpose("blind", session), PATIENT_PATIENCE)
             async with taken as to_patient:

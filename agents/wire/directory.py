@@ -158,6 +158,11 @@ class Directory:
             self._pinned.add(wallet)
         return self.get(wallet)
 
+    async def refresh(self, wallet: str) -> PeerRecord | None:
+        """The record of a wallet, asked for again although one is known: it may have moved. Never raises."""
+        await self._ask_all(["find", bytes.fromhex(wallet[2:])], wallet)
+        return await self.find(wallet)
+
     async def find_role(self, role: str) -> list[PeerRecord]:
         """The records of a role, the bootstrap peers' included, the freshest first. Never raises."""
         await self._ask_all(["role", role])

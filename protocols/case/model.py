@@ -16,7 +16,7 @@ from protocols.case import steps
 from protocols.case.authority import speaks_for
 from protocols.effects import Event, Machine, Step, stay
 
-MAX_SESSIONS = 4
+MAX_SESSIONS = 6
 DEALER_PATIENCE = 30.0
 
 

@@ -25,8 +25,10 @@ def say(
     body: Mapping[str, Any],
     *,
     mine: bool,
+    not_before: float = 0,
 ) -> Effect:
-    """Tell a peer. mine: whether our side opened the thread. Done once the peer has written it down."""
+    """Tell a peer, not before a time. mine: whether our side opened the thread. Done once the peer has written it
+    down."""
     fields = {
         "conversation": conversation,
         "thread": thread,
@@ -35,6 +37,7 @@ def say(
         "to": to,
         "body": dict(body),
         "mine": mine,
+        "not_before": float(not_before),
     }
     return Effect(f"{key}/say/{thread}/{to}/{number}", "say", fields)
 

@@ -198,9 +198,13 @@ doctor took the seat, committed and revealed once; no seat was lost; the patient
 counts what was spent; the record was sold once and arrived; nobody printed a traceback.
 
 The steps are found in the code: a message that is heard (`quote.propose`), said (`say/...`), a transaction (`tx/...`)
-or a task. The moments: *before-write* the decision is made and nothing of it is written; *after-write* it is written
-and nothing of it is done; *after-sign* a transaction is signed and not sent; *after-send* it has gone out and what came of
-it is not known; *before-done* what came of it is known and not written.
+or a task. The moments:
+
+- *before-write*: the decision is made, and nothing of it is written;
+- *after-write*: it is written, and nothing of it is done;
+- *after-sign*: a transaction is signed and written, and not sent;
+- *after-send*: it has gone out, and what came of it is not known;
+- *before-done*: what came of it is known, and not written.
 
 **{good} of {len(matrix.outcomes)} cells are ok**, on {matrix._stages} stages.
 {table(matrix.outcomes, roles)}

@@ -160,7 +160,10 @@ def accounts(patient: Actor, txs: list[Tx], account: str) -> list[str]:
     if entered != spent:
         wrong.append(f"the allowance counts {entered} wei and {spent} were spent")
     with sqlite3.connect(f"file:{patient.data / 'cases.sqlite'}?mode=ro", uri=True) as db:
-        left = [row[0] for row in db.execute("SELECT id FROM effects WHERE done = 0")]
+        left = [
+            row[0]
+            for row in db.execute("SELECT id FROM effects WHERE done = 0 AND kind IN ('transact', 'pay')")
+        ]
         query = "SELECT count(*) FROM effects WHERE kind IN ('transact', 'pay') AND scratch IS NOT NULL"
         signed = db.execute(query).fetchone()[0]
     mined = sum(t.sender in mine for t in txs)

@@ -229,6 +229,9 @@ class SimDirectory:
     async def find(self, wallet: str) -> Any:
         return self.get(wallet)
 
+    async def refresh(self, wallet: str) -> Any:
+        return self.get(wallet)
+
     def of_role(self, role: str) -> list[Any]:
         known = self._world.network.agents.values()
         return [record_of(a) for a in known if a.role == role and a is not self._agent and a.lives]

@@ -9,6 +9,7 @@ from protocols.case.patient.late import fail
 from protocols.case.patient.quotes import choose, declines, quote_of
 from protocols.case.patient.state import (
     INFERENCE_PATIENCE,
+    LONGEST_BREATH,
     MAX_SESSIONS,
     SESSION_PATIENCE,
     Out,
@@ -52,11 +53,12 @@ def _begin(case: PatientCase, now: float) -> Out:
     number = case.sessions.get(case.model, 0) + 1
     if number > MAX_SESSIONS:
         return _next_model(case, now, f"{case.model} did not complete a session in {MAX_SESSIONS} tries")
+    breath = min(LONGEST_BREATH, 2.0 * (number - 1) ** 2)
     case = replace(
         case,
         sessions={**case.sessions, case.model: number},
         phase="arranging",
-        waiting_since=now,
+        waiting_since=now + breath,
         inference=None,
         receipt=None,
     )
@@ -66,7 +68,10 @@ def _begin(case: PatientCase, now: float) -> Out:
         "patient": case.account,
         "authority": case.authority,
     }
-    return case, [steps.say(case.key, "session", case.session, 1, "begin", case.model, body, mine=True)]
+    begin = steps.say(
+        case.key, "session", case.session, 1, "begin", case.model, body, mine=True, not_before=now + breath
+    )
+    return case, [begin]
 
 
 def _next_model(case: PatientCase, now: float, why: str) -> Out:
