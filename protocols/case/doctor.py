@@ -282,7 +282,7 @@ def _refused(case: DoctorCase, event: Event) -> Out:
     step = str(event.body["step"])
     if step.startswith("advance/") or step == "withdraw":
         return case, []
-    if step == "decline":
+    if step == "decline" and case.phase == "declining":
         return replace(case, phase="declined"), []
     return replace(case, trouble=f"{step} was refused: {event.body['reason']}"), []
 
