@@ -80,6 +80,7 @@ class Errands:
             if owed < LEAST_CREDIT:
                 continue
             step = f"collect/{name}/{duty.seen_block}"
+            point("before-write", "tx/collect")
             with duty.store.transaction():
                 duty.store.add_effect(COLLECTED, transact(COLLECTED, step, contract.contract, "withdraw", []))
             duty.tell("collect", f"fetching {owed / 1e18:.4f} ether that {contract.contract} owes")

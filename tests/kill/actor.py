@@ -16,6 +16,7 @@ import agents.dealer.duty
 import agents.doctor.desk
 import agents.doctor.duty
 import agents.engine.duty
+import agents.engine.errands
 import agents.model.duty
 import agents.patient.duty
 import agents.patient.session
@@ -33,7 +34,7 @@ def act(arguments: Sequence[str], environment: Mapping[str, str], log: str) -> N
     os.environ.update(environment)
     faults.rearm()
     agents.model.duty.CLAIM_AFTER = CLAIM_AFTER
-    agents.engine.duty.COLLECT_SECONDS = COLLECT_SECONDS
+    agents.engine.errands.COLLECT_SECONDS = COLLECT_SECONDS
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from protocols.case.patient.late import is_late, went_on
 from protocols.case.patient.market import access, collected, requested
-from protocols.case.patient.panel import attested, certified, certify_tick, panel_view
+from protocols.case.patient.panel import attested, certified, certify_tick, panel_view, received
 from protocols.case.patient.quotes import best_quote, proposed, quote_of, quote_refused, quote_tick, started
 from protocols.case.patient.session import (
     arrange_tick,
@@ -108,6 +108,7 @@ MACHINE: Machine[PatientCase] = Machine(
             "reverted": stay("panel"),
         },
         "certifying": {
+            "delivery.received": stay("certifying"),
             "delivery.attest": stay("certifying"),
             "delivery.refuse": stay("certifying"),
             "tick": stay("certifying", "collecting"),
@@ -143,7 +144,7 @@ MACHINE: Machine[PatientCase] = Machine(
         "inferred": inferred,
         "infer_failed": infer_failed,
         "view": panel_view,
-        "delivery.received": lambda case, event: (case, []),
+        "delivery.received": received,
         "delivery.refuse": lambda case, event: (case, []),
         "delivery.attest": attested,
         "certified": certified,

@@ -81,19 +81,39 @@ def _result(case: PatientCase, view: CaseView) -> dict[str, Any]:
 
 def _settled(case: PatientCase, view: CaseView, now: float) -> Out:
     """The panel agreed: ask those who did for their signature over (case, label, date)."""
-    result = _result(case, view)
-    case = replace(case, phase="certifying", outcome="settled", result=result, waiting_since=now)
+    asked = [
+        seat.doctor
+        for _, seat in view.round_seats()
+        if seat.status is SeatStatus.REVEALED and seat.code == view.code
+    ]
+    case = replace(
+        case,
+        phase="certifying",
+        outcome="settled",
+        result=_result(case, view),
+        waiting_since=now,
+        asked_attest=asked,
+    )
+    return case, [_ask_attest(case, doctor) for doctor in asked if _thread(case, doctor) in case.received]
+
+
+def _thread(case: PatientCase, doctor: str) -> str:
+    """The conversation with a doctor of the deciding round."""
+    return f"{case.key}:{(case.result or {})['rounds']}:{doctor}"
+
+
+def _ask_attest(case: PatientCase, doctor: str) -> Effect:
+    result = case.result or {}
     body = {"label": result["label"], "date": result["date"]}
-    effects = []
-    asked = []
-    for _, seat in view.round_seats():
-        if seat.status is SeatStatus.REVEALED and seat.code == view.code:
-            asked.append(seat.doctor)
-            thread = f"{case.key}:{seat.round}:{seat.doctor}"
-            effects.append(
-                steps.say(case.key, "delivery", thread, 3, "certify", seat.doctor, body, mine=True)
-            )
-    return replace(case, asked_attest=asked), effects
+    return steps.say(case.key, "delivery", _thread(case, doctor), 3, "certify", doctor, body, mine=True)
+
+
+def received(case: PatientCase, event: Event) -> Out:
+    """A doctor confirms the scan. The chain may have been quicker: the panel may have agreed meanwhile."""
+    thread, doctor = str(event.body["thread"]), str(event.body["from"])
+    case = replace(case, received=[*case.received, thread])
+    late = case.phase == "certifying" and doctor in case.asked_attest and thread == _thread(case, doctor)
+    return case, [_ask_attest(case, doctor)] if late else []
 
 
 def attested(case: PatientCase, event: Event) -> Out:

@@ -37,6 +37,7 @@ class PatientCase:
 
     quotes: model address -> the proposal's body. sessions: model -> sessions begun. bought: model -> valid_until.
     attests: doctor -> BLS signature. moves: transactions in the order mined.
+    received: threads of deliveries that the doctor has confirmed.
     errands: what is still fetched after the end, see `late`.
     """
 
@@ -81,6 +82,7 @@ class PatientCase:
     inference: dict[str, Any] | None = None
     receipt: dict[str, Any] | None = None
     delivered: list[str] = field(default_factory=list)
+    received: list[str] = field(default_factory=list)
     asked_attest: list[str] = field(default_factory=list)
     attests: dict[str, bytes] = field(default_factory=dict)
     result: dict[str, Any] | None = None
