@@ -19,6 +19,8 @@ T = TypeVar("T")
 AT_ONCE = 8
 """Questions under way at once: more would only queue in the node."""
 PAGE = 50
+MAX_NESTING = 100
+"""Brackets in a card: the JSON of many would exhaust the stack."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +191,7 @@ async def _all(work: Iterable[Awaitable[T]]) -> list[T]:
 def _card(text: str) -> dict[str, Any]:
     """A card on chain is its owner's word: anything may stand there."""
     try:
-        found = json.loads(text)
+        found = json.loads(text) if text.count("[") + text.count("{") <= MAX_NESTING else {}
     except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -21,6 +21,7 @@ from protocols.crypto.commitment import label_hash
 from protocols.errors import ProtocolError, UserError
 
 MAX_BYTES = 1 << 20
+MAX_BRACKETS = 500
 _REMEDY = "name the certificate.json that the patient's agent wrote"
 
 
@@ -68,7 +69,8 @@ def read_certificate(file: Path) -> Certificate:
     try:
         with file.open("rb") as stream:
             data = stream.read(MAX_BYTES + 1)
-        found = json.loads(data) if len(data) <= MAX_BYTES else None
+        proper = len(data) <= MAX_BYTES and data.count(b"[") + data.count(b"{") <= MAX_BRACKETS
+        found = json.loads(data) if proper else None
     except OSError as error:
         raise UserError(f"{file} cannot be read ({error.strerror})", _REMEDY) from None
     except (ValueError, RecursionError):

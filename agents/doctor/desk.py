@@ -9,7 +9,7 @@ from typing import Any
 from agents.doctor.duty import DoctorDuty
 from agents.doctor.readers import AUTOMATIC, AutomaticReader, Reader, Reading
 from agents.pages.doctor import DeskCase, DeskResult, DeskState, DeskStatus, doctor_app
-from agents.pages.serving import note_url, serve
+from agents.pages.serving import note_url, serve_again
 from protocols.case.doctor import DoctorCase
 from protocols.case.view import Phase
 from protocols.errors import UserError
@@ -153,7 +153,7 @@ class DoctorDesk:
             received_at=state.received,
             image_available=bool(state.scan),
             modality=state.modality,
-            own_label=state.label or None,
+            own_label=state.label if state.label in state.labels else None,  # None: insufficient evidence
             own_confidence=state.confidence if state.label else None,
             note=state.objection or state.trouble,
             result=_result(state),
@@ -188,9 +188,10 @@ async def serve_desk(duty: DoctorDuty, reader: Reader, port: int) -> int:
     while duty.seen_block < 0:  # the agent is on its way up; if it cannot come, its own error is told
         await asyncio.sleep(0.05)
     desk = DoctorDesk(duty, reader)
-    served = await serve(doctor_app(desk), port)
+    address = duty.setup.data / "page.url"
+    served = await serve_again(doctor_app(desk), port, address)
     print(f"{duty.setup.name}: read your cases at {served.url}", flush=True)
-    note_url(duty.setup.data / "page.url", served)
+    note_url(address, served)
     try:
         while True:
             try:

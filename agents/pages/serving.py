@@ -6,6 +6,7 @@ import errno
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
@@ -30,6 +31,19 @@ def note_url(path: Path, served: Served) -> None:
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
         file.write(served.url + "\n")
+
+
+async def serve_again(app: web.Application, port: int, noted: Path) -> Served:
+    """Serves as `serve` does; port 0 takes the one that `noted` names from before, if it is to be had still.
+
+    The key is new at every start, but a page that is still open finds its agent again and can say so.
+    """
+    if port == 0:
+        try:
+            return await serve(app, urlsplit(noted.read_text("utf-8").strip()).port or 0)
+        except (OSError, ValueError, WireError):
+            return await serve(app, 0)
+    return await serve(app, port)
 
 
 async def serve(app: web.Application, port: int = 0) -> Served:

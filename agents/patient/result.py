@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from protocols.case.patient import PatientCase
+from protocols.specialty import INSUFFICIENT
 
 HOW_TO_CHECK = (
     "crypdoc verify certificate.json (needs no chain); with --rpc and --book the contract is asked too"
@@ -73,8 +74,10 @@ def case_result(case: PatientCase, sizes: dict[str, int] | None = None) -> dict[
 
 
 def _seat(seat: dict[str, Any]) -> dict[str, Any]:
-    """A seat as it is shown: who did not reveal gave no verdict and no confidence."""
-    return seat if seat["revealed"] else seat | {"verdict": None, "confidence": None}
+    """A seat as it is shown: who did not reveal gave no verdict; a confidence goes with a label alone."""
+    if not seat["revealed"]:
+        return seat | {"verdict": None, "confidence": None}
+    return seat | {"confidence": None} if seat["verdict"] == INSUFFICIENT else seat
 
 
 def _certificate(case: PatientCase) -> dict[str, Any]:

@@ -6,15 +6,16 @@ import asyncio
 import time
 
 from agents.pages.patient import CaseState, PatientCase, PatientStatus, patient_app
-from agents.pages.serving import note_url, serve
+from agents.pages.serving import note_url, serve_again
 from agents.patient.duty import PatientDuty, Wishes
 from agents.patient.result import case_result
 from agents.progress import PHASES
-from agents.report.facts import agreement, certainty
+from agents.report.facts import agreement, certainty, spent_items
 from agents.report.report import render_report
 from agents.report.result import CaseResult
 from models.scans import Scan, load_scan
 from protocols.case.patient import PatientCase as Case
+from protocols.case.view import CaseView, Phase
 from protocols.errors import UserError
 
 PHASE_NAMES = {
@@ -30,6 +31,20 @@ PHASE_NAMES = {
     "done": "Data market",
     "refunded": "Settled",
     "failed": "Settled",
+}
+WORDS = {
+    "quoting": "Asking models for their price.",
+    "funding": "Setting the money of the case aside.",
+    "buying": "Paying for the prediction.",
+    "arranging": "Arranging blind inference with the model and the dealer.",
+    "inferring": "The model reads the scan without seeing it.",
+    "opening": "Opening the case on the chain.",
+    "panel": "A panel of doctors is drawn.",
+    "certifying": "The panel agreed; collecting its signatures.",
+    "collecting": "Closing the books of the case.",
+    "done": "Over. The certificate is here and the rest of the money is back.",
+    "refunded": "Over. The panel did not agree; what was not spent is back.",
+    "failed": "The case ended early.",
 }
 ENDS = {"done": CaseState.SETTLED, "refunded": CaseState.REFUNDED, "failed": CaseState.FAILED}
 
@@ -64,6 +79,16 @@ class PatientDesk:
         self._duty = duty
         self._wishes = wishes
         self.balance: int | None = None
+        self._views: dict[str, CaseView] = {}
+
+    async def refresh(self) -> None:
+        """Look up the wallet's balance, and how far the panels are."""
+        duty = self._duty
+        self.balance = await duty.chain.balance(duty.address)
+        running = [state for state in duty.core.states(open_only=True) if state.phase == "panel"]
+        block, now = await duty.chain.head()
+        views = [await duty.ask(duty.contracts.cases.view(s.case_id, block, now), block) for s in running]
+        self._views = {state.key: view for state, view in zip(running, views, strict=True)}
 
     async def submit(self, data: bytes, name: str) -> str:
         """Check a scan and begin its case."""
@@ -95,37 +120,56 @@ class PatientDesk:
     def _case(self, state: Case) -> PatientCase:
         over = state.phase in ENDS
         parsed = CaseResult.parse(case_result(state)) if over and state.phase != "failed" else None
-        name = PHASE_NAMES[state.phase]
+        name, text = PHASE_NAMES[state.phase], WORDS[state.phase]
+        if state.phase == "panel" and (view := self._views.get(state.key)) is not None:
+            name, text = panel_words(view)
+        if state.trouble and not parsed:
+            text = f"{text} {state.trouble[:1].upper()}{state.trouble[1:]}."
         return PatientCase(
             id=state.key,
             name=hex(state.case_id)[:12],
             phase=name if name in PHASES else PHASES[0],
             state=ENDS.get(state.phase, CaseState.RUNNING),
-            text=state.trouble or f"in phase {state.phase}",
+            text=text,
             started_at=state.started,
             diagnosis=parsed.label if parsed else None,
             certainty=certainty(parsed) if parsed else "",
             agreement=agreement(parsed) if parsed else "",
+            cost_wei=spent_items(parsed)[1] if parsed else None,
             report_available=over and state.phase != "failed",
         )
+
+
+def panel_words(view: CaseView) -> tuple[str, str]:
+    """(phase of `PHASES`, sentence) for a panel at work."""
+    again = "" if view.round == 1 else f"Round {view.round}, with a larger panel. "
+    if view.phase is Phase.COMMIT:
+        return "Reading" if not view.committed else "Commit", (
+            f"{again}The doctors read, each alone: {view.committed} of {view.seated} have sealed their verdict."
+        )
+    if view.phase is Phase.REVEAL:
+        return "Reveal", f"{again}{view.revealed} of {view.committed} verdicts are open."
+    seats = view.wanted or view.panel_size
+    return "Panel drawn", f"{again}Doctors are drawn: {view.seated} of {seats} seats are taken."
 
 
 async def serve_page(duty: PatientDuty, wishes: Wishes, port: int) -> int:
     """Serve the page until the agent is stopped."""
     await _ready(duty)
     desk = PatientDesk(duty, wishes)
-    served = await serve(patient_app(desk), port)
+    address = duty.setup.data / "page.url"
+    served = await serve_again(patient_app(desk), port, address)
     print(f"{duty.setup.name}: give your scan at {served.url}", flush=True)
-    note_url(duty.setup.data / "page.url", served)
+    note_url(address, served)
     due = 0.0
     try:
         while not duty.stopping.is_set():
             if time.monotonic() >= due:
-                due = time.monotonic() + 3
+                due = time.monotonic() + 2
                 try:
-                    desk.balance = await duty.chain.balance(duty.address)
-                except Exception as error:  # the page shows the last known balance
-                    duty.tell("trouble", f"the balance cannot be looked up: {error}")
+                    await desk.refresh()
+                except Exception as error:  # the page shows what was known last
+                    duty.tell("trouble", f"the chain cannot be looked at: {error}")
             await asyncio.sleep(0.2)
     finally:
         await served.close()

@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 
 import aiohttp
 import pytest
 from desks import FakeDesk
 
 from agents.pages.doctor import doctor_app
-from agents.pages.guard import TOKEN
-from agents.pages.serving import serve
+from agents.pages.guard import TOKEN, guarded_app
+from agents.pages.serving import note_url, serve, serve_again
 from protocols.errors import WireError
 
 
@@ -52,4 +53,29 @@ async def test_raw_garbage_does_not_stop_the_server() -> None:
         async with aiohttp.ClientSession() as session, session.get(served.url) as answer:
             assert answer.status == 200
     finally:
+        await served.close()
+
+
+async def test_a_page_comes_back_on_its_port_and_elsewhere_when_that_is_taken(tmp_path: Path) -> None:
+    noted = tmp_path / "page.url"
+    first = await serve_again(guarded_app(private=True), 0, noted)
+    note_url(noted, first)
+    assert noted.stat().st_mode & 0o077 == 0
+    assert noted.read_text() == first.url + "\n"
+    elsewhere = await serve_again(guarded_app(private=True), 0, noted)
+    assert elsewhere.port != first.port
+    await elsewhere.close()
+    await first.close()
+    back = await serve_again(guarded_app(private=True), 0, noted)
+    assert back.port == first.port
+    assert back.url != first.url
+    await back.close()
+
+
+async def test_a_damaged_note_is_as_good_as_none(tmp_path: Path) -> None:
+    noted = tmp_path / "page.url"
+    for text in ("", "http://127.0.0.1:99999/", "nonsense\n"):
+        noted.write_text(text)
+        served = await serve_again(guarded_app(private=True), 0, noted)
+        assert served.port > 0
         await served.close()
