@@ -263,6 +263,7 @@ def write(folder: Path, network: nn.Module, integer: Network, card: Card) -> Non
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """The command: train the networks named and write weights, cards and pages."""
     parser = argparse.ArgumentParser(
         prog="python -m models.train", description="Train the committed networks."
     )

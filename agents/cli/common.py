@@ -38,6 +38,7 @@ class Wei(click.ParamType):
     }
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The amount in wei."""
         from decimal import Decimal, InvalidOperation
 
         if isinstance(value, int):

@@ -154,6 +154,7 @@ def certify_tick(case: PatientCase, event: Event) -> Out:
 
 
 def certified(case: PatientCase, event: Event) -> Out:
+    """The certificate was put together and checked: keep it, or wait for more signatures."""
     certificate = dict(event.body["certificate"])
     if not certificate["valid"] and len(case.attests) < len(case.asked_attest):
         return replace(case, trouble=str(certificate.get("why", ""))), []
