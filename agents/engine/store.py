@@ -74,6 +74,8 @@ class Store:
     def __init__(self, path: Path | None) -> None:
         self.path = path
         try:
+            if path is not None:
+                path.touch(0o600)  # scans and verdicts are in it: this user's alone
             self._db = sqlite3.connect(path or ":memory:", isolation_level=None)
             # One process a log: the lock falls with the process, however it dies.
             self._db.execute("PRAGMA locking_mode=EXCLUSIVE")

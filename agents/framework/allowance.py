@@ -9,18 +9,30 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+from protocols.errors import UserError
+
 
 class Allowance:
-    """Wei spent by case and by UTC day. One thread at a time."""
+    """Wei spent by case and by UTC day. One thread at a time. Raises `UserError` when the file is damaged."""
 
     def __init__(self, path: Path | None) -> None:
+        if path is not None:
+            path.touch(0o600)
         self._db = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=FULL")
-        self._db.execute(
-            "CREATE TABLE IF NOT EXISTS spent ("
-            " id TEXT PRIMARY KEY, case_key TEXT NOT NULL, day INTEGER NOT NULL, wei TEXT NOT NULL, name TEXT NOT NULL)"
-        )
+        try:
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=FULL")
+            self._db.execute(
+                "CREATE TABLE IF NOT EXISTS spent (id TEXT PRIMARY KEY, case_key TEXT NOT NULL,"
+                " day INTEGER NOT NULL, wei TEXT NOT NULL, name TEXT NOT NULL)"
+            )
+            self._sum("day = ?", 0, "")
+        except sqlite3.DatabaseError as error:
+            self._db.close()
+            raise UserError(
+                f"the spending ledger {path} is damaged ({error})",
+                "restore it from a copy, or move it away: what was spent today counts from zero then",
+            ) from None
 
     def spent(self, case_key: str, day: int, besides: str) -> tuple[int, int]:
         """(wei of the case, wei of the day) without the entry `besides`."""

@@ -127,8 +127,7 @@ class AgentRuntime:
         ended = self._ended = asyncio.ensure_future(runtime.wait_completed())
         while not (runtime.multiplexer.is_connected and runtime.is_running):
             if ended.done():
-                await ended  # raises what went wrong, a taken port for one
-                raise WireError("the agent's wire ended while it started", "start it again")
+                raise _cause(ended.exception())  # a taken port, for one
             await asyncio.sleep(0.02)
 
     async def stop(self) -> None:
@@ -144,6 +143,17 @@ class AgentRuntime:
     def put(self, to: str, said: Said) -> None:
         """Hand a message to AEA's outbox."""
         self._aea.context.outbox.put_message(message=to_message(said, to=to, sender=self._address))
+
+
+def _cause(error: BaseException | None) -> CrypDocError:
+    """Why the agent ended: our own error under those that AEA wraps it in."""
+    seen = error
+    while seen is not None and not isinstance(seen, CrypDocError):
+        seen = seen.__cause__ or seen.__context__
+    if seen is not None:
+        return seen
+    why = f" ({error})" if error else ""
+    return WireError(f"the agent's wire ended while it started{why}", "start it again")
 
 
 def _skill(role: str, aea: AEA, hear: Hear, beat: Callable[[], None], pulse: float) -> Skill:
