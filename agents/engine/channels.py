@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from agents.wire.channel import Channel
 from protocols.errors import WireError
+
+SAID = "said"
+"""The purpose of a channel that carries one large message."""
 
 
 @dataclass
@@ -18,16 +22,21 @@ class _Guest:
 class Switchboard:
     """Channels that came, by (peer, purpose), and duties that wait for one.
 
-    A channel that nobody asks for within `patience` seconds is closed: it was not agreed on.
+    A channel that nobody asks for within `patience` seconds is closed: it was not agreed on. A channel for a large
+    message (purpose SAID) waits for nobody: `said` takes it.
     """
 
-    def __init__(self, patience: float = 30.0) -> None:
+    def __init__(self, said: Callable[[Channel], Awaitable[None]], patience: float = 30.0) -> None:
+        self._said = said
         self._patience = patience
         self._waiting: dict[tuple[str, str], asyncio.Future[_Guest]] = {}
         self._early: dict[tuple[str, str], asyncio.Future[None]] = {}
 
     async def admit(self, channel: Channel) -> None:
         """The TLS server's callback: hold the channel until its duty has taken it and is done with it."""
+        if channel.purpose == SAID:
+            await self._said(channel)
+            return
         key = (channel.peer, channel.purpose)
         if key not in self._waiting:
             wanted = self._early.setdefault(key, asyncio.get_running_loop().create_future())

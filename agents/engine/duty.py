@@ -20,15 +20,14 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
-from aea.configurations.base import PublicId
 from aea.identity.base import Identity
-from aea.mail.base import Envelope
 
 from agents.engine.channels import Switchboard
-from agents.engine.core import Core, NotYet
+from agents.engine.core import Core
 from agents.engine.errands import OWN, Errands
 from agents.engine.faults import label, point
 from agents.engine.ledger import Ledger
+from agents.engine.mail import Mail
 from agents.engine.store import Pending, Store
 from agents.framework.allowance import Allowance
 from agents.framework.decision import Signatory
@@ -39,14 +38,13 @@ from agents.wire import tls
 from agents.wire.channel import Channel
 from agents.wire.connection import WireConnection
 from agents.wire.directory import Directory
-from agents.wire.envelopes import envelope_id
 from agents.wire.node import Node
 from agents.wire.tls import TlsServer, serve
 from contracts.bindings import Contracts
 from contracts.chain.address_book import AddressBook
 from contracts.chain.client import ChainClient
 from protocols.case.policy import SpendingPolicy
-from protocols.dialogues import CONVERSATIONS, Said
+from protocols.dialogues import Said
 from protocols.effects import CaseState, Event, Machine
 from protocols.errors import ChainError, CrypDocError, ProtocolError, UserError, WireError
 from protocols.records import PeerRecord
@@ -96,11 +94,11 @@ class Duty(Generic[S]):
         self.core.on_change = self._changed
         self.progress = Progress(setup.data / "progress.jsonl", setup.name, self.role)
         self.contracts = Contracts(setup.book)
-        self.switchboard = Switchboard()
+        self.mail = Mail(self)
+        self.switchboard = Switchboard(self.mail.serve)
         self.stopping = asyncio.Event()
         self._wake = asyncio.Event()
         self._running: dict[str, asyncio.Task[None]] = {}
-        self._acks: dict[bytes, asyncio.Future[None]] = {}
         self._looking: asyncio.Task[None] | None = None
         self.seen_block = -1
         self.now_chain = 0
@@ -215,35 +213,14 @@ class Duty(Generic[S]):
 
     # ---- ears
     def _hear(self, sender: str, said: Said) -> None:
-        name = self._envelope(sender, self.address, said)
-        what = f"{said.conversation}.{said.performative}"
-        point("before-write", what)
-        try:
-            self.core.hear(sender, name.hex(), said, time.time(), self.accept)
-        except NotYet:
-            log.debug("%s from %s came early; it will come again", what, sender)
-            self.wire.not_yet(sender, name)
-            return
-        point("after-write", what)
-        self.wire.ack(sender, name)
-        point("after-send", what)
+        self.mail.hear(sender, said)
 
     def accept(self, sender: str, said: Said) -> S | None:
         """The case that a conversation opened by a peer belongs to, or None to turn it away."""
         return None
 
-    @staticmethod
-    def _envelope(sender: str, to: str, said: Said) -> bytes:
-        """The id that the wire gives the envelope of this message."""
-        protocol = PublicId.from_str(CONVERSATIONS[said.conversation].protocol_id)
-        return envelope_id(
-            Envelope(to=to, sender=sender, message=said.encode(), protocol_specification_id=protocol)
-        )
-
     def _acked(self, envelope: bytes) -> None:
-        future = self._acks.get(envelope)
-        if future is not None and not future.done():
-            future.set_result(None)
+        self.mail.acked(envelope)
 
     # ---- the pulse: chain and clock
     def _beat(self) -> None:
@@ -357,26 +334,12 @@ class Duty(Generic[S]):
         return Event("reverted", {"step": body["step"], "reason": str(error), "now": time.time()})
 
     async def do_say(self, pending: Pending) -> None:
-        """Say it until it is acknowledged: the peer has written it down then."""
-        body = pending.effect.body
-        content = dict(body["body"])
-        if body["performative"] == "deliver":
-            content["scan"] = self.store.blob(content["scan"])
-        said = Said(body["conversation"], body["thread"], body["number"], body["performative"], content)
-        name = self._envelope(self.address, body["to"], said)
-        future = self._acks.setdefault(name, asyncio.get_running_loop().create_future())
-        try:
-            self.runtime.put(body["to"], said)
-            point("after-send", label("say", dict(body)))
-            await asyncio.wait_for(asyncio.shield(future), ACK_PATIENCE)
-        except TimeoutError:
-            await self.renew(body["to"])
-            raise WireError(
-                f"{body['to']} has not answered", "the message is repeated until it does"
-            ) from None
-        finally:
-            if future.done():
-                self._acks.pop(name, None)
+        """Say it until it is acknowledged: the peer has written it down then. See `Mail`."""
+        await self.mail.say(pending)
+
+    async def sealing_key_of(self, record: PeerRecord) -> bytes:
+        """The key that large messages to a peer are sealed to: that of its signed record."""
+        return record.sealing_key
 
     async def do_transact(self, pending: Pending) -> Event:
         """Send a contract call; see `Ledger`."""

@@ -35,6 +35,7 @@ from protocols.crypto.seal import sealing_public
 from protocols.dialogues import Said
 from protocols.effects import Event
 from protocols.errors import ProtocolError, UserError, WireError
+from protocols.records import PeerRecord
 from protocols.specialty import specialty
 
 GAS_RESERVE = 20_000_000
@@ -223,6 +224,11 @@ class PatientDuty(Duty[PatientCase]):
     def _name(self, body: dict[str, Any]) -> str | None:
         state = self.core.state(body["session"].split(":")[0])
         return self.case_name(state) if state else None
+
+    async def sealing_key_of(self, record: PeerRecord) -> bytes:
+        """A scan is sealed to the key that the doctor registered on chain."""
+        found = await self.ask(self.contracts.doctors.doctor(record.wallet))
+        return found.sealing_key if any(found.sealing_key) else record.sealing_key
 
     # ---- certificate and market
     async def do_certify(self, pending: Pending) -> Event:

@@ -242,7 +242,7 @@ def certificate_section(result: CaseResult) -> Html | None:
         "span", {"class": f"chip {'settled' if valid else 'refunded'}"}, "Valid" if valid else "Not valid"
     )
     flat = [(key, value) for key, value in certificate.items() if key not in ("valid", "how", "signers")]
-    fields = _definitions([(words(key), _long(value)) for key, value in flat if value is not None])
+    fields = _definitions([(words(key), _field(key, value)) for key, value in flat if value is not None])
     how = certificate.get("how")
     return section(
         "certificate",
@@ -262,6 +262,13 @@ def _signers(result: CaseResult, signers: object) -> Html | None:
         name = names.get(text.lower(), "")
         items.append(h("li", {}, [name, " "] if name else None, h("code", {}, text)))
     return h("div", {}, h("h3", {}, "Signed by"), h("ul", {"class": "signers"}, items))
+
+
+def _field(key: str, value: object) -> Child:
+    """One figure of a certificate; a date is a day."""
+    if key == "date" and isinstance(value, int) and not isinstance(value, bool):
+        return f"{moment(value)[:10]} ({value})"
+    return _long(value)
 
 
 def _long(value: object) -> Child:

@@ -264,6 +264,8 @@ def _patched(world: World) -> Iterator[None]:
         "agents.engine.duty.Progress": duties.SimProgress,
         "agents.engine.duty.point": duties.point,
         "agents.engine.ledger.point": duties.point,
+        "agents.engine.mail.point": duties.point,
+        "agents.engine.errands.point": duties.point,
         "agents.engine.core.point": duties.point,
         "agents.wire.tls.connect": world.network.connect,
         "agents.model.duty.load_network": lambda name: duties.tiny(int(str(name)[-1])),
