@@ -157,6 +157,14 @@ def make_setup(role: str, options: dict[str, Any], extra: dict[str, Any]) -> Set
     )
 
 
+async def _say_where(duty: Duty[Any]) -> None:
+    """Once it is up, say how others reach it."""
+    while duty.seen_block < 0:
+        await asyncio.sleep(0.1)
+    for address in duty.multiaddrs:
+        click.echo(f"{duty.setup.name}: others reach it with --join {address}")
+
+
 def run_duty(
     make: Callable[[], Duty[Any]], work: Callable[[Any], Coroutine[Any, Any, int]] | None = None
 ) -> int:
@@ -169,6 +177,7 @@ def run_duty(
             loop.add_signal_handler(number, duty.stopping.set)
         code = 0
         main = asyncio.create_task(duty.run())
+        hail = asyncio.create_task(_say_where(duty))
         if work is not None:
             side = asyncio.create_task(work(duty))
             done, _ = await asyncio.wait({main, side}, return_when=asyncio.FIRST_COMPLETED)
@@ -177,7 +186,10 @@ def run_duty(
                 code = side.result()
             else:
                 side.cancel()
-        await main
+        try:
+            await main
+        finally:
+            hail.cancel()
         return code
 
     return asyncio.run(go())
