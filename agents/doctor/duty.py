@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any, ClassVar
 
+from eth_utils.crypto import keccak
+
 from agents.doctor.readers import Reader
 from agents.engine.duty import Duty, Setup
 from agents.engine.store import Pending
@@ -60,8 +62,6 @@ class DoctorDuty(Duty[DoctorCase]):
         self.tell("ready", f"registered for {names}; waiting for cases")
 
     async def _register(self) -> None:
-        from eth_utils.crypto import keccak
-
         credentials: list[SignedCredential] = self.setup.options["credentials"]
         if not credentials:
             raise UserError(
@@ -122,10 +122,19 @@ class DoctorDuty(Duty[DoctorCase]):
             case_account=view.case_account,
             commitment=view.scan_commitment,
             seat=held[-1] - first,
-            objection=self.policy.objection(name, view.seat_fee, len(self.core.states(open_only=True)), now),
+            objection=self.policy.objection(
+                name, view.seat_fee, len(self.core.states(open_only=True)), now, self._language(view)
+            ),
             turn=2 + held[-1],
         )
         self.core.open_case(case, Event("seated", {"view": view, "now": time.time()}, f"{key}/seated"))
+
+    def _language(self, view: CaseView) -> str:
+        """What the patient asks to be read in, by the record that the case's contact points to."""
+        for record in self.directory.of_role("patient"):
+            if keccak(record.wallet_bytes) == view.contact:
+                return str(record.extra.get("language", ""))
+        return ""
 
     # ---- conversations
     def accept(self, sender: str, said: Said) -> DoctorCase | None:

@@ -57,6 +57,7 @@ class Wishes:
     record_price: int = 10**15
     price_cap: int = 10**17
     quote_window: float = 2.0
+    language: str = "en"
 
 
 class PatientDuty(Duty[PatientCase]):
@@ -73,6 +74,11 @@ class PatientDuty(Duty[PatientCase]):
         self.terms = terms
         self._reputations: dict[str, float] = {}
         self._reputations_due = 0.0
+
+    def record_extra(self) -> dict[str, Any]:
+        """The language to be read in, for doctors."""
+        wishes = self.setup.options.get("wishes")
+        return {"language": wishes.language} if wishes is not None else {}
 
     async def prepare(self) -> None:
         """Say that scans are welcome."""

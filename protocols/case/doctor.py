@@ -35,8 +35,15 @@ class DoctorPolicy:
     least_bounty: int = 0
     max_cases: int = 3
 
-    def objection(self, specialty_name: str, seat_fee: int, open_cases: int, now: float) -> str:
-        """Why an invitation is declined, or "" when it is accepted. now: unix seconds."""
+    def objection(
+        self, specialty_name: str, seat_fee: int, open_cases: int, now: float, language: str = ""
+    ) -> str:
+        """Why an invitation is declined, or "" when it is accepted. now: unix seconds.
+
+        language: what the patient asks to be read in, "" when it is not known (then it is no reason to decline).
+        """
+        if language and language not in self.languages:
+            return f"the patient asks for {language}, and {', '.join(self.languages)} is read here"
         if specialty_name not in self.specialties:
             return f"{specialty_name} is not among the specialties read here"
         if seat_fee < self.least_bounty:
