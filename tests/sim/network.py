@@ -241,6 +241,8 @@ def record_of(agent: Agent) -> Any:
     """What an agent says of itself."""
     return SimpleNamespace(
         wallet=agent.address,
+        wallet_bytes=bytes.fromhex(agent.address[2:]),
+        extra={"language": "en"} if agent.role == "patient" else {},
         role=agent.role,
         sealing_key=agent.keyring.sealing_key,
         multiaddrs=(),

@@ -109,11 +109,11 @@ class World:
         """From the first process to the end of everything."""
         self.chain.on_block.append(self.told)
         self.chain.begin()
-        doctors = [a for a in self.agents.values() if a.role == "doctor"]
+        known = [a for a in self.agents.values() if a.role in ("doctor", "model")]
         for agent in self.agents.values():
             if agent.role in ("dealer", "model", "doctor"):
                 agent.start()
-        while not all(self.registered(d) for d in doctors) and self.loop.time() < 300:
+        while not all(self.registered(a) for a in known) and self.loop.time() < 300:
             await asyncio.sleep(1)
         self.agents["patient"].start()
         if "researcher" in self.agents:
@@ -129,11 +129,15 @@ class World:
         else:
             self.trace("world", "the horizon is reached")
 
-    def registered(self, doctor: Agent) -> bool:
-        """Whether a doctor is on the chain's list (or never will be)."""
-        if doctor.gone:
+    def registered(self, agent: Agent) -> bool:
+        """Whether a doctor or a model is on the chain's list (or never will be)."""
+        c = self.chain.contracts
+        if agent.gone:
             return True
-        return int(self.chain.read(self.chain.contracts.doctors.doctor(doctor.address)).state) == 1
+        if agent.role == "doctor":
+            return int(self.chain.read(c.doctors.doctor(agent.address)).state) == 1
+        network, _ = duties.tiny(int(agent.name.rpartition(" ")[2]))
+        return bool(self.chain.read(c.models.network(network.network_hash())).active)
 
     def _strike(self, name: str, back: float | None) -> None:
         agent = self.agents[name]
