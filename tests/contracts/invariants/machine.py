@@ -42,7 +42,9 @@ LABEL, OTHER_LABEL = keccak(text="tumour"), keccak(text="no tumour")
 MOST_CASES = 4
 SLOTS, WHO, LUCK = st.integers(0, MOST_CASES - 1), st.integers(0, 24), st.integers(0, 7)
 MASK = st.integers(0, 2**19 - 1)
-LONGEST_CASE = 40  # advances until a case that nobody else touches is final: 2 rounds of 3 draws, and its phases
+LONGEST_CASE = (
+    40  # advances until a case that nobody else touches is final: 2 rounds of 3 draws, and its phases
+)
 
 
 @lru_cache(maxsize=4096)
@@ -63,6 +65,7 @@ class Clinic(RuleBasedStateMachine):
         self.watch = Watch(self.stage)
         self.cases: list[Track] = []
         self.bad = False
+        self.turn = 0
 
     def teardown(self) -> None:
         """Ends every case, then takes everything back."""
@@ -75,7 +78,13 @@ class Clinic(RuleBasedStateMachine):
     # ------------------------------------------------------------------------------------------------ tools
 
     def do(
-        self, who: Actor, contract: str, name: str, arguments: Sequence[Any], value: int = 0, legit: bool = True
+        self,
+        who: Actor,
+        contract: str,
+        name: str,
+        arguments: Sequence[Any],
+        value: int = 0,
+        legit: bool = True,
     ) -> Done:
         """A transaction, and the check of everything after it."""
         done = self.stage.do(who, contract, name, arguments, value, legit)
@@ -98,15 +107,28 @@ class Clinic(RuleBasedStateMachine):
         self.stage.fell = self.stage.fell or self.stage.calls
 
     def at(self, slot: int, *phases: int) -> tuple[Track, View] | None:
-        """A case, if possible one in one of those phases."""
+        """A case, if possible one in one of those phases; where there is none, two times in four it is brought
+        there. Calls out of phase are tried the other times.
+        """
         if not self.cases:
             return None
-        track = self.cases[slot % len(self.cases)]
-        for other in self.cases[slot % len(self.cases) :] + self.cases:
-            if self.watch.views[other.id].phase in phases:
-                track = other
-                break
+        turn = slot % len(self.cases)
+        for track in self.cases[turn:] + self.cases:
+            if self.watch.views[track.id].phase in phases:
+                return track, self.watch.views[track.id]
+        if phases and slot % 2:
+            self._reach(self.cases[turn], phases[0])
+        track = self.cases[turn]
         return track, self.watch.views[track.id]
+
+    def _reach(self, track: Track, phase: int) -> None:
+        """Plays a case, mostly in agreement, until it is in that phase or final."""
+        for _ in range(6):
+            if self.watch.views[track.id].phase in (phase, *FINAL):
+                return
+            self.turn += 1
+            votes = int.from_bytes(keccak(self.turn.to_bytes(32, "big")), "big")
+            self._play(track, 0, votes & (votes >> 20))
 
     def who(self, view: View, number: int, *statuses: int) -> Actor:
         """A doctor with such a seat in this round where there is one, else any."""
@@ -117,7 +139,9 @@ class Clinic(RuleBasedStateMachine):
 
     def commitment(self, track: Track, round_: int, doctor: Actor, opening: Opening) -> bytes:
         """What the contract says is the commitment; the watch knows the opening."""
-        told = self.stage.words("Cases", "commitmentOf", [track.id, round_, int(doctor.address, 16), *opening])
+        told = self.stage.words(
+            "Cases", "commitmentOf", [track.id, round_, int(doctor.address, 16), *opening]
+        )
         return told[0].to_bytes(32, "big")
 
     def vote(self, track: Track, doctor: Actor, opening: Opening) -> Done:
@@ -188,15 +212,16 @@ class Clinic(RuleBasedStateMachine):
 
     # ---------------------------------------------------------------------------------------- good manners
 
-    @rule(slot=SLOTS, absent=MASK, votes=MASK, sparse=st.booleans())
-    def play(self, slot: int, absent: int, votes: int, sparse: bool) -> None:
-        """The panel does what the phase asks; some are absent, some vote otherwise."""
-        found = self.at(slot, DRAWING, SEATING, COMMIT, REVEAL)
-        if found is None:
-            return
-        track, view = found
-        if not sparse:
-            absent = 0
+    @rule(slot=SLOTS, absent=MASK, votes=MASK, sparse=st.booleans(), phases=st.integers(1, 4))
+    def play(self, slot: int, absent: int, votes: int, sparse: bool, phases: int) -> None:
+        """The panel does what the phase asks, for some phases; some are absent, some vote otherwise."""
+        for _ in range(phases):
+            found = self.at(slot & ~1, DRAWING, SEATING, COMMIT, REVEAL)
+            if found is not None:
+                self._play(found[0], absent if sparse else 0, votes)
+
+    def _play(self, track: Track, absent: int, votes: int) -> None:
+        view = self.watch.views[track.id]
         phase = view.phase
         for i, seat in enumerate(view.here()):
             doctor = self.stage.by_number[seat.doctor]
@@ -205,7 +230,7 @@ class Clinic(RuleBasedStateMachine):
             if phase == SEATING and seat.status == INVITED:
                 self.do(doctor, "Cases", "accept", [track.id], DEPOSIT)
             elif phase == COMMIT and seat.status == ACCEPTED:
-                code = (7, 7, 9, 0)[(votes >> i) & 3 if sparse else (votes & 3)]
+                code = (7, 7, 9, 0)[(votes >> i) & 3]
                 self.vote(track, doctor, Opening(code, votes % 101, keccak(bytes([i]))))
             elif phase == REVEAL and seat.status == COMMITTED:
                 opening = track.openings.get(seat.doctor)
@@ -296,25 +321,67 @@ class Clinic(RuleBasedStateMachine):
             opening = opening._replace(confidence=(opening.confidence + 1) % 101)
         self.do(doctor, "Cases", "reveal", [track.id, *opening])
 
-    @rule(slot=SLOTS, number=WHO, victim=WHO)
-    def early(self, slot: int, number: int, victim: int) -> None:
+    @rule(slot=SLOTS, number=WHO)
+    def early(self, slot: int, number: int) -> None:
         """A doctor opens its vote while others can still commit."""
         found = self.at(slot, COMMIT)
         if found is None:
             return
-        doctor = self.who(found[1], number, COMMITTED)
+        doctor = self._voter(*found, number)
         opening = found[0].openings.get(int(doctor.address, 16))
         if opening:
             self.do(doctor, "Cases", "reveal", [found[0].id, *opening])
 
-    @rule(slot=SLOTS, shift=st.integers(1, 8))
-    def order(self, slot: int, shift: int) -> None:
+    @rule(slot=SLOTS, number=WHO)
+    def copycat(self, slot: int, number: int) -> None:
+        """A doctor repeats a colleague's commitment, and later the colleague's opening."""
+        found = self.at(slot, COMMIT)
+        if found is None:
+            return
+        track, _ = found
+        other = int(self._voter(*found, number).address, 16)
+        doctor = self.who(self.watch.views[track.id], number, ACCEPTED)
+        copied = track.commitments.get(other, 0)
+        self.do(doctor, "Cases", "commit", [track.id, copied.to_bytes(32, "big")])
+        self._reach(track, REVEAL)
+        opening = track.openings.get(other)
+        if opening:
+            self.do(doctor, "Cases", "reveal", [track.id, *opening])
+
+    def _voter(self, track: Track, view: View, number: int) -> Actor:
+        """A doctor who committed; one who now does, if nobody did."""
+        if view.phase == COMMIT and not view.committed and view.seated:
+            first = self.who(view, number | 1, ACCEPTED)
+            self.vote(track, first, Opening(7, 80, keccak(bytes([number]))))
+            view = self.watch.views[track.id]
+        return self.who(view, number, COMMITTED)
+
+    @rule(slot=SLOTS, keep=st.integers(0, 6))
+    def scarce(self, slot: int, keep: int) -> None:
+        """Only so many accept, draw after draw; the other invitations lapse."""
+        found = self.at(slot, SEATING, DRAWING)
+        if found is None:
+            return
+        track = found[0]
+        for _ in range(6):
+            view = self.watch.views[track.id]
+            if view.phase not in (DRAWING, SEATING):
+                return
+            invited = [s for s in view.here() if s.status == INVITED]
+            for seat in invited[: max(0, keep - view.seated)] if view.phase == SEATING else []:
+                self.do(self.stage.by_number[seat.doctor], "Cases", "accept", [track.id], DEPOSIT)
+            self._sleep(TERMS.seating_seconds + 1, 2)
+            self.do(self.stage.world.stranger, "Cases", "advance", [track.id])
+
+    @rule(slot=SLOTS, shift=st.integers(1, 8), even=st.booleans())
+    def order(self, slot: int, shift: int, even: bool) -> None:
         """I8: those who can still reveal do so, in one order and in another; the outcome is the same."""
         found = self.at(slot, REVEAL)
         if found is None or found[1].phase != REVEAL:
             return
         track, view = found
         seats = [s for s in view.here() if s.status == COMMITTED and track.openings.get(s.doctor)]
+        seats = seats[: len(seats) - (even and len(seats) % 2)]
         chain = self.stage.world.chain
         if len(seats) < 2 or chain.time + len(seats) > view.deadline:
             return
@@ -329,7 +396,9 @@ class Clinic(RuleBasedStateMachine):
             self._sleep(view.deadline + 1 - chain.time)
             self.stage.do(self.stage.world.stranger, "Cases", "advance", [track.id])
             after = self.stage.view(track.id)
-            outcomes.append((after.phase, after.round, after.result, after.agreeing, tuple(self.stage.look())))
+            outcomes.append(
+                (after.phase, after.round, after.result, after.agreeing, tuple(self.stage.look()))
+            )
             self._back(mark)
         self.demand("I8", len(set(outcomes)) == 1, "the order of reveals changed the outcome")
 
@@ -421,7 +490,9 @@ class Clinic(RuleBasedStateMachine):
         if lie == 0:
             consent = (keccak(text="never asked"), 0, 0)
         by = self.stage.world.stranger if lie == 1 else track.account
-        legit = track.consent == consent and by is track.account and view.phase == SETTLED and view.result != 0
+        legit = (
+            track.consent == consent and by is track.account and view.phase == SETTLED and view.result != 0
+        )
         price = 1 if lie == 2 else PRICE
         legit = legit and price >= consent[1]
         self.do(by, "DataMarket", "list", [track.id, keccak(text="record"), price, consent], legit=legit)

@@ -23,19 +23,19 @@ class Tally:
     what: str = ""
 
 
-def run(stage: Stage, examples: int, steps: int = 50, *, derandomize: bool = True) -> None:
-    """Plays so many examples. Raises with the failing example printed."""
+def run(stage: Stage, examples: int, steps: int = 50, *, shrink: bool = True) -> None:
+    """Plays so many examples, the same each time. Raises with the failing example printed."""
     run_state_machine_as_test(
         machine(stage),
         settings=settings(
             max_examples=examples,
             stateful_step_count=steps,
             deadline=None,
-            derandomize=derandomize,
+            derandomize=True,
             database=None,
             print_blob=True,
             suppress_health_check=list(HealthCheck),
-            phases=[Phase.generate],
+            phases=[Phase.generate, Phase.shrink] if shrink else [Phase.generate],
         ),
     )
 
@@ -43,7 +43,7 @@ def run(stage: Stage, examples: int, steps: int = 50, *, derandomize: bool = Tru
 def hunt(stage: Stage, examples: int) -> Tally:
     """Plays until an invariant breaks, or to the end."""
     try:
-        run(stage, examples)
+        run(stage, examples, shrink=False)
     except Broken as error:
         broken = error
     except BaseExceptionGroup as group:

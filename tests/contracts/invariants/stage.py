@@ -1,11 +1,12 @@
 """The deployment under test, with calls fast enough for tens of thousands: words instead of decoded structs.
 
-The world has 25 doctors: nine well reputed, three ill reputed, thirteen newcomers, of which one is a contract that
-answers payments as it likes. All that happens is counted in `calls` (transactions) and `views`.
+The world has 25 doctors: ten well reputed, of which one is a contract that answers payments as it likes, three ill
+reputed, twelve newcomers. All that happens is counted in `calls` (transactions) and `views`.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -13,20 +14,54 @@ from typing import Any, NamedTuple
 from eth_abi.abi import encode
 from eth_utils.crypto import keccak
 
-from tests.contracts.evm import Contract, kind_of, signature_of
+from protocols.crypto.commitment import case_id
+from tests.contracts.evm import CHAIN_ID, Contract, kind_of, signature_of
 from tests.contracts.planted.helpers import helper
-from tests.contracts.world import ETHER, GWEI, SPECIALTY, Actor, Terms, World, actor
+from tests.contracts.world import ETHER, GWEI, SPECIALTY, Actor, CaseHandle, Terms, World, actor
 
 SEATED = 12  # doctors who read the cases that make the reputations
-CASES_BEFORE = 24
+CASES_BEFORE = 26
 TERMS = Terms(epoch_blocks=2)
-HEAD = (
-    "phase round attempt panelSize wanted seated committed revealed caseAccount specialty scanCommitment network "
-    "consentHash sealingKey contact bucket band bountyWei escrowWei seatFee seedBlock deadline result agreeing seats"
-).split()
-SEAT = (
-    "doctor round status commitment code confidence band newcomer paidWei reputationBefore reputationAfter".split()
-)
+HEAD = [
+    "phase",
+    "round",
+    "attempt",
+    "panelSize",
+    "wanted",
+    "seated",
+    "committed",
+    "revealed",
+    "caseAccount",
+    "specialty",
+    "scanCommitment",
+    "network",
+    "consentHash",
+    "sealingKey",
+    "contact",
+    "bucket",
+    "band",
+    "bountyWei",
+    "escrowWei",
+    "seatFee",
+    "seedBlock",
+    "deadline",
+    "result",
+    "agreeing",
+    "seats",
+]
+SEAT = [
+    "doctor",
+    "round",
+    "status",
+    "commitment",
+    "code",
+    "confidence",
+    "band",
+    "newcomer",
+    "paidWei",
+    "reputationBefore",
+    "reputationAfter",
+]
 
 
 class Seat(NamedTuple):
@@ -98,6 +133,7 @@ class Stage:
     views: int = 0
     reverts: int = 0
     fell: int = 0  # transactions before the first broken invariant
+    seen: Counter[str] = field(default_factory=Counter)  # events by name
     selectors: dict[tuple[str, str], bytes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -108,13 +144,16 @@ class Stage:
         self.receiver = chain.deploy(deployer.address, "Receiver", made=helper("Receiver"))
         w = world
         self.contracts = {
-            c.name: c for c in (w.cases, w.doctors, w.models, w.market, w.reputation, w.certificates, self.receiver)
+            c.name: c
+            for c in (w.cases, w.doctors, w.models, w.market, w.reputation, w.certificates, self.receiver)
         }
         self.names = {int(c.address, 16): c.name for c in self.contracts.values()}
         self._learn()
         view = next(e for e in world.cases.abi if e.get("name") == "view_")["outputs"][0]["components"]
         assert [part["name"] for part in view] == HEAD, "the case view changed: change HEAD and View with it"
-        assert [part["name"] for part in view[-1]["components"]] == SEAT, "the seat view changed: change Seat with it"
+        assert [part["name"] for part in view[-1]["components"]] == SEAT, (
+            "the seat view changed: change Seat with it"
+        )
 
         self.doctors = world.add_doctors(24)
         chain.fund(self.receiver.address, 1_000 * ETHER)
@@ -127,16 +166,25 @@ class Stage:
         self.doctors.append(self.guest)
         self.patients = [world.funded(f"patient {i}") for i in range(6)]
         self.buyers = [world.funded(f"buyer {i}") for i in range(2)]
-        people = (world.owner, world.dealer, world.stranger, world.attester)
+        self.earlier = world.funded("earlier patient")
+        people = (world.owner, world.dealer, world.stranger, world.attester, self.earlier)
         self.everybody = [*self.doctors, *self.patients, *self.buyers, *people]
         self.by_number = {int(a.address, 16): a for a in self.everybody}
+        start = world.chain.time
+        self.standings = {int(d.address, 16): (2_500, start, 0) for d in self.doctors}  # value, since, scored
         self._look, self._deposits = self._lens_calls()
         self._give_experience()
 
     # ------------------------------------------------------------------------------------------------ calls
 
     def do(
-        self, who: Actor, contract: str, name: str, arguments: Sequence[Any], value: int = 0, legit: bool = True
+        self,
+        who: Actor,
+        contract: str,
+        name: str,
+        arguments: Sequence[Any],
+        value: int = 0,
+        legit: bool = True,
     ) -> Done:
         """A transaction in a block of its own; a revert is told in the answer. legit: whether the caller holds
         that the contract should take it, where a check asks for that.
@@ -158,15 +206,14 @@ class Stage:
             return done
         result: Any = evm.result
         done.events = [event for log in result.logs if (event := self._event(log))]
+        self.seen.update(event.name for event in done.events)
         return done
 
     def ask(self, contract: Contract, data: bytes) -> bytes:
         """A view, in words."""
         self.views += 1
         zero = "0x" + "00" * 20
-        return bytes(
-            self.world.chain.evm.message_call(zero, contract.address, calldata=data, is_static=True)
-        )
+        return bytes(self.world.chain.evm.message_call(zero, contract.address, calldata=data, is_static=True))
 
     def words(self, contract: str, name: str, arguments: Sequence[Any] = ()) -> list[int]:
         """The words that a view returns."""
@@ -238,25 +285,29 @@ class Stage:
         made = []
         for name, inputs in given.items():
             entry = self.lens.function(name)
-            made.append(keccak(text=signature_of(entry))[:4] + encode([kind_of(i) for i in entry["inputs"]], inputs))
+            made.append(
+                keccak(text=signature_of(entry))[:4] + encode([kind_of(i) for i in entry["inputs"]], inputs)
+            )
         return made[0], made[1]
 
     def _give_experience(self) -> None:
         """Lets the first doctors read cases: three of them always dissent."""
         world = self.world
-        for doctor in self.doctors[SEATED:]:
+        for doctor in self.doctors[SEATED:-1]:
             self.do(doctor, "Doctors", "setResting", [1])
         for number in range(CASES_BEFORE):
             self._one_case(number)
-        for doctor in self.doctors[SEATED:]:
+        for doctor in self.doctors[SEATED:-1]:
             self.do(doctor, "Doctors", "setResting", [0])
-        for doctor in (*self.everybody,):
-            self.do(doctor, "Cases", "withdraw", [])
         world.check_books()
         self.calls = self.views = self.reverts = 0
+        self.seen.clear()
 
     def _one_case(self, number: int) -> None:
-        case = self.world.open_case(f"earlier {number}", bucket=3, panel_size=9)
+        scan = keccak(text=f"earlier scan {number}")
+        account = self.earlier
+        case = CaseHandle(case_id(CHAIN_ID, self.world.cases.address, account.address, scan), account, 3, 9)
+        self.world.open(case, scanCommitment=scan)
         self.world.chain.mine(2)
         self.do(self.world.stranger, "Cases", "advance", [case.id])
         panel = [self.by_number[seat.doctor] for seat in self.view(case.id).seats]
@@ -265,12 +316,17 @@ class Stage:
         for doctor in panel:
             self.do(doctor, "Cases", "accept", [case.id], value=TERMS.seat_deposit)
         for doctor, code, sure in ballots:
-            told = self.words("Cases", "commitmentOf", [case.id, 1, int(doctor.address, 16), code, sure, bytes(32)])
+            told = self.words(
+                "Cases", "commitmentOf", [case.id, 1, int(doctor.address, 16), code, sure, bytes(32)]
+            )
             self.do(doctor, "Cases", "commit", [case.id, told[0]])
         for doctor, code, sure in ballots:
             self.do(doctor, "Cases", "reveal", [case.id, code, sure, bytes(32)])
-        self.do(self.world.stranger, "Cases", "advance", [case.id])
-        self.do(case.account, "Cases", "withdraw", [])
+        done = self.do(self.world.stranger, "Cases", "advance", [case.id])
+        for event in done.events:
+            if event.name == "Moved" and event.topics[1] in self.standings:
+                _, _, scored = self.standings[event.topics[1]]
+                self.standings[event.topics[1]] = (event.words[1], done.time, scored + 1)
 
 
 PRICE = 100 * GWEI  # of a record

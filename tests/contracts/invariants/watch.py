@@ -25,7 +25,6 @@ from tests.contracts.world import (
     REVEALED,
     SEATING,
     SETTLED,
-    SPECIALTY,
     Actor,
 )
 
@@ -105,11 +104,10 @@ class Watch:
         self.views: dict[int, View] = {}
         self.looked = stage.look()
         self.number = {number: i for i, number in enumerate(stage.by_number)}
-        self.standings = {}
-        for doctor in stage.doctors:
-            number = int(doctor.address, 16)
-            value, scored = stage.words("Reputation", "standing", [number, SPECIALTY])
-            self.standings[number] = Standing([(0, value)], stage.world.chain.time, scored)
+        self.standings = {
+            number: Standing([(0, value)], since, scored)
+            for number, (value, since, scored) in stage.standings.items()
+        }
         self.wealth = self._wealth(self.looked, {})
 
     def after(self, done: Done) -> None:
@@ -251,7 +249,9 @@ class Watch:
         if view.phase in FINAL:
             track.final = view
             due = view.bountyWei + track.accepted * DEPOSIT
-            demand("I2", track.credited == due and view.escrowWei == 0, "a case kept or lost money at its end")
+            demand(
+                "I2", track.credited == due and view.escrowWei == 0, "a case kept or lost money at its end"
+            )
             return
         demand("I7", view.result == 0 and view.agreeing == 0, "a tally is readable before the end")
         if view.phase in (DRAWING, SEATING, COMMIT):
@@ -264,17 +264,25 @@ class Watch:
         held, owed = stage.words("Models", "books")
         open_ = [v for v in views.values() if v.phase not in FINAL]
         seats = sum(seat.status in (*LOCKED, NO_SHOW) for v in open_ for seat in v.here())
-        demand("I1", stage.balance("Cases") == bounties + deposits + credits, "Cases: balance is not its books")
-        demand("I1", bounties == sum(v.escrowWei for v in views.values()), "Cases: bounties are not the escrow")
+        demand(
+            "I1", stage.balance("Cases") == bounties + deposits + credits, "Cases: balance is not its books"
+        )
+        demand(
+            "I1", bounties == sum(v.escrowWei for v in views.values()), "Cases: bounties are not the escrow"
+        )
         demand("I1", deposits == DEPOSIT * seats, "Cases: deposits are not those of the open seats")
         demand("I1", credits == sum(looked[1::5]), "Cases: credits do not add up")
         demand("I1", stage.balance("Models") == held + owed, "Models: balance is not its books")
         demand("I1", held == sum(self.purchases.values()), "Models: escrow is not that of the purchases")
         demand("I1", owed == sum(looked[2::5]), "Models: credits do not add up")
         market = sum(looked[3::5])
-        demand("I1", stage.balance("DataMarket") == market == stage.words("DataMarket", "books")[0], "DataMarket")
+        demand(
+            "I1", stage.balance("DataMarket") == market == stage.words("DataMarket", "books")[0], "DataMarket"
+        )
         kept = stage.words("Doctors", "heldDeposits")[0]
-        demand("I1", stage.balance("Doctors") == kept == sum(self.deposits), "Doctors: deposits do not add up")
+        demand(
+            "I1", stage.balance("Doctors") == kept == sum(self.deposits), "Doctors: deposits do not add up"
+        )
 
     def _reputations(self, looked: list[int], done: Done) -> None:
         for number, standing in self.standings.items():
@@ -310,6 +318,10 @@ class Watch:
                     allowed[self.number[seat.doctor]] += DEPOSIT
             closed = any(e.name in ("RoundHung", "Settled") and e.topics[0] == case_id for e in done.events)
             if closed:
-                allowed[self.number[int(self.tracks[case_id].account.address, 16)]] += was.seatFee * was.seated
+                allowed[self.number[int(self.tracks[case_id].account.address, 16)]] += (
+                    was.seatFee * was.seated
+                )
         for i, (had, has) in enumerate(zip(self.wealth, wealth, strict=True)):
-            demand("I10", has >= had - allowed[i], f"a call by another cost {self.stage.everybody[i].name} money")
+            demand(
+                "I10", has >= had - allowed[i], f"a call by another cost {self.stage.everybody[i].name} money"
+            )

@@ -82,7 +82,9 @@ def make(mutant: Mutant, sources: dict[str, str]) -> dict[str, str]:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command."""
-    parser = argparse.ArgumentParser(prog="tests.contracts.planted.build", description="Compile planted bugs.")
+    parser = argparse.ArgumentParser(
+        prog="tests.contracts.planted.build", description="Compile planted bugs."
+    )
     parser.add_argument("--all", action="store_true", help="what is current too")
     everything = parser.parse_args(arguments).all
     install_compiler()
@@ -92,7 +94,9 @@ def main(arguments: list[str] | None = None) -> int:
         if code.get(mutant.name, {}).get("made_from") != current(planted(mutant, sources)):
             code[mutant.name] = make(mutant, sources)
             print(f"{mutant.contract:12} {mutant.name}", flush=True)
-            CODE.write_text(json.dumps({m.name: code[m.name] for m in MUTANTS if m.name in code}, indent=1) + "\n")
+            CODE.write_text(
+                json.dumps({m.name: code[m.name] for m in MUTANTS if m.name in code}, indent=1) + "\n"
+            )
     helping = with_helpers(sources)
     made = compiled(helping, ["Lens", "Receiver"])
     HELPERS.write_text(json.dumps({"made_from": current(helping), **made}, indent=1) + "\n")

@@ -27,7 +27,13 @@ MUTANTS = (
         "commitment not bound to the doctor",
         "Cases",
         "I3",
-        ((BOOK, "caseId, round, doctor, code, confidence, salt)\n", "caseId, round, code, confidence, salt)\n"),),
+        (
+            (
+                BOOK,
+                "caseId, round, doctor, code, confidence, salt)\n",
+                "caseId, round, code, confidence, salt)\n",
+            ),
+        ),
     ),
     Mutant(
         "second commitment allowed",
@@ -64,14 +70,24 @@ MUTANTS = (
         "a tally kept while reveals come in",
         "Cases",
         "I7",
-        ((CASES, "        ++c.revealed;\n", "        ++c.revealed;\n        c.result = code;\n"),),
+        (
+            (
+                CASES,
+                "        ++c.revealed;\n",
+                "        ++c.revealed;\n        if (code > c.result) c.result = code;\n",
+            ),
+        ),
     ),
     Mutant(
         "settling twice pays twice",
         "Cases",
         "I5",
         (
-            (ROUNDS, "if (phase == Phase.Reveal) return", "if (phase == Phase.Settled) return true;\n        if (phase == Phase.Reveal) return"),
+            (
+                ROUNDS,
+                "if (phase == Phase.Reveal) return",
+                "if (phase == Phase.Settled) return true;\n        if (phase == Phase.Reveal) return",
+            ),
             (
                 ROUNDS,
                 "        Outcome memory o = _count(caseId, c);\n",
@@ -85,7 +101,11 @@ MUTANTS = (
         "Cases",
         "I8",
         (
-            (CASES, "        ++c.revealed;\n", "        if (c.revealed == 0) c.band = code;\n        ++c.revealed;\n"),
+            (
+                CASES,
+                "        ++c.revealed;\n",
+                "        if (c.revealed == 0) c.band = code;\n        ++c.revealed;\n",
+            ),
             (
                 ROUNDS,
                 "        o.decided = o.agreeing >= PanelRules.neededToAgree(o.seated, o.revealed);\n",
@@ -144,13 +164,25 @@ MUTANTS = (
         "a doctor drawn twice for a case",
         "Doctors",
         "I9",
-        (("base/Sortition.sol", "for (uint256 i; i < request.excluded.length; ++i) {", "for (uint256 i; i < 0; ++i) {"),),
+        (
+            (
+                "base/Sortition.sol",
+                "for (uint256 i; i < request.excluded.length; ++i) {",
+                "for (uint256 i; i < 0; ++i) {",
+            ),
+        ),
     ),
     Mutant(
         "doctors drawn for a band above theirs",
         "Doctors",
         "I9",
-        (("base/Sortition.sol", "            pools = _poolsFrom(band, top);\n", "            pools = _poolsFrom(0, top);\n"),),
+        (
+            (
+                "base/Sortition.sol",
+                "            pools = _poolsFrom(band, top);\n",
+                "            pools = _poolsFrom(0, top);\n",
+            ),
+        ),
     ),
     Mutant(
         "withdrawing without setting the credit to nothing",
