@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 
+from agents.demo.screen import show_summary
 from agents.pages.patient import CaseState, PatientCase, PatientStatus, patient_app
 from agents.pages.serving import note_url, serve_again
 from agents.patient.duty import PatientDuty, Wishes
 from agents.patient.result import case_result
 from agents.progress import PHASES
 from agents.report.facts import agreement, certainty, spent_items
-from agents.report.report import render_report
+from agents.report.report import render_report, write_report
 from agents.report.result import CaseResult
 from models.scans import Scan, load_scan
 from protocols.case.patient import PatientCase as Case
@@ -67,9 +68,20 @@ async def wait_for_case(duty: PatientDuty, scan: Scan, wishes: Wishes, *, stay: 
         key = await duty.begin(scan, wishes)
     while (case := duty.core.state(key)) is None or case.phase not in duty.machine.final:
         await asyncio.sleep(0.1)
+    tell_end(duty, case)
     if stay:
         await duty.stopping.wait()
     return {"done": 0, "refunded": 0}.get(case.phase, 1)
+
+
+def tell_end(duty: PatientDuty, case: Case) -> None:
+    """Print what came out, and write the report beside the result."""
+    result = case_result(case)
+    if case.phase == "failed":
+        print(f"{duty.setup.name}: the case ended early: {case.trouble}", flush=True)
+        return
+    folder = duty.setup.data / "cases" / case.key
+    show_summary(result, write_report(result, duty.store.blob(case.scan), folder))
 
 
 class PatientDesk:
