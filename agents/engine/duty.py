@@ -316,6 +316,7 @@ class Duty(Generic[S]):
         self.core.done(pending, outcome)
 
     def note_transaction(self, outcome: Event | None) -> None:
+        """A progress line for a transaction that was mined."""
         if outcome is not None and outcome.kind == "mined" and "hash" in outcome.body:
             b = outcome.body
             fields = {
