@@ -131,7 +131,8 @@ class Screen:
 
     def _frame(self, width: int, height: int) -> RenderableType:
         spent = Text(f" {seconds(self._since(self._end or self._clock()))} ", style="bold")
-        parts: list[RenderableType] = [self._strip(width - 4), Text(""), self._cast(max(4, height - 14))]
+        room = height - 14 - (4 if self._pinned else 0)
+        parts: list[RenderableType] = [self._strip(width - 4), Text(""), self._cast(max(4, room))]
         if self._pinned:
             parts[1:1] = [Text(""), Text(self._pinned, style="bold yellow", overflow="fold")]
         if self._recent:
