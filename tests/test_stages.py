@@ -20,7 +20,6 @@ STAGES = (
     "ruff format --check .",
     "python -m mypy",
     "python scripts/diagrams --check",
-    "python -m tests.sim --seeds 0:200",
     "python -m pytest -n 2",
     "python -m pytest -m e2e",
 )
