@@ -45,12 +45,15 @@ def patient(scan: Path | None, **options: Any) -> None:
     """
     from agents.patient.duty import PatientDuty, Wishes
     from agents.patient.session import serve_page, wait_for_case
-    from models.scans import load_scan
+    from models.scans import load_scan, require_modality
     from protocols.errors import UserError
+    from protocols.specialty import specialty as find
 
     if options["panel"] % 2 == 0:
         raise UserError(f"a panel of {options['panel']} could be tied", "choose 3, 5, 7 or 9")
     picture = load_scan(scan, slice=options["slice_"]) if scan else None
+    if picture is not None:
+        require_modality(picture, find(options["specialty"]).modalities)
     wishes = Wishes(
         specialty=options["specialty"],
         panel=options["panel"],

@@ -28,7 +28,7 @@ from contracts.chain.deploy import deploy
 from contracts.chain.faucet import fund
 from contracts.chain.signer import LocalSigner
 from contracts.chain.terms import profile
-from models.scans import load_scan, sample_scan_path, synthetic_scan, to_png
+from models.scans import load_scan, require_modality, sample_scan_path, synthetic_scan, to_png
 from protocols.crypto.eip712 import Credential, doctors_domain
 from protocols.errors import ChainError, WireError
 from protocols.specialty import specialty
@@ -46,6 +46,7 @@ def run_demo(play: Play) -> int:
     folder = play.runs / stamp
     scan_path = play.scan or _sample(play.seed, folder)
     scan = load_scan(scan_path, slice=play.slice_)
+    require_modality(scan, specialty(FIELD).modalities)
     start = time.time()
     cast_list = [("chain", "chain"), ("dealer", "dealer"), *((name, "model") for name in model_names(play))]
     cast_list += [(f"doctor {i + 1}", "doctor") for i in range(play.doctors)]
