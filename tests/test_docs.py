@@ -23,7 +23,9 @@ FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 FILE = re.compile(
     r"^(?:\./)?((?:\.ci|agents|benchmarks|contracts|docs|models|protocols|scripts|tests)/[\w./-]+)$"
 )
-FIGURE = re.compile(r"^\|[^|]+\| ([\d.,]+) ?(%|MB|kB|million)? \| `([^`]+\.json)` \| `([^`|]+)` \|$", re.MULTILINE)
+FIGURE = re.compile(
+    r"^\|[^|]+\| ([\d.,]+) ?(%|MB|kB|million)? \| `([^`]+\.json)` \| `([^`|]+)` \|$", re.MULTILINE
+)
 SCALE = {"": 1.0, "%": 100.0, "MB": 1e-6, "kB": 1e-3, "million": 1e-6}
 
 
@@ -155,7 +157,9 @@ def test_figures_of_the_readme_are_those_of_the_files() -> None:
 
 
 def test_a_wrong_figure_is_found() -> None:
-    assert figures("| a | 1,234.5 MB | `b/c.json` | `d/0/e f` |") == [("1,234.5", "MB", "b/c.json", "d/0/e f")]
+    assert figures("| a | 1,234.5 MB | `b/c.json` | `d/0/e f` |") == [
+        ("1,234.5", "MB", "b/c.json", "d/0/e f")
+    ]
     assert agrees("0.95", "", 0.9545)
     assert agrees("95.5", "%", 0.9545)
     assert not agrees("0.96", "", 0.9545)
