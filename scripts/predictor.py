@@ -28,7 +28,10 @@ def enter() -> None:
 
 
 if __name__ == "__main__":
-    enter()
-    from agents.classic.service import main
+    try:
+        enter()
+        from agents.classic.service import main
 
-    main()
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -13,11 +13,10 @@ import click
 from aiohttp import web
 
 from agents.classic.prediction import BlindPredictor
-from agents.cli.common import guarded
 from agents.pages.classic import CSV_COLUMNS, classic_apps
 from agents.pages.serving import Served, serve
 from models.zoo import NETWORKS
-from protocols.errors import UserError, WireError
+from protocols.errors import CrypDocError, UserError, WireError
 
 
 def say(text: str) -> None:
@@ -43,7 +42,6 @@ def say(text: str) -> None:
     type=click.Path(path_type=Path),
     help="A .safetensors network instead, with its .card.json beside it.",
 )
-@guarded
 def predictor(port: int, model_name: str | None, model_file: Path | None) -> None:
     """Read scans with a doctor and a model that never sees them, and compare.
 
@@ -56,7 +54,11 @@ def predictor(port: int, model_name: str | None, model_file: Path | None) -> Non
     had no answer). The model's answer comes from blind inference among three processes: this one holds the scan, one
     holds the network, one deals randomness. Ctrl-C ends it.
     """
-    sys.exit(asyncio.run(run(port, network_named(model_name, model_file))))
+    try:
+        sys.exit(asyncio.run(run(port, network_named(model_name, model_file))))
+    except CrypDocError as error:
+        say(f"{error}.")
+        sys.exit(error.exit_code)
 
 
 def network_named(name: str | None, file: Path | None) -> str:
