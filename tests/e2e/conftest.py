@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tests.kill.stage import Stage
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -38,7 +39,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         yield made
 
 
-@pytest.fixture()
+@pytest.fixture
 def command(tmp_path: Path) -> Command:
     """Run `crypdoc ARGUMENTS` in a process of its own, to its end or for `patience` seconds."""
     forks: Any = multiprocessing.get_context("forkserver")

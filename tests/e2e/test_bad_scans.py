@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Command, one_sentence
+
 from tests.kill.stage import Actor, Stage, wallet
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
@@ -32,7 +33,7 @@ BAD = {
 }
 
 
-@pytest.fixture()
+@pytest.fixture
 def rich(stage: Stage, tmp_path: Path) -> Actor:
     """A patient with money."""
     data = tmp_path / "rich"
@@ -42,9 +43,7 @@ def rich(stage: Stage, tmp_path: Path) -> Actor:
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_the_patients_command(
-    name: str, stage: Stage, rich: Actor, command: Command, tmp_path: Path
-) -> None:
+def test_the_patients_command(name: str, stage: Stage, rich: Actor, command: Command, tmp_path: Path) -> None:
     path = tmp_path / name
     path.write_bytes(BAD[name]())
     ended = command(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Command, one_sentence
+
 from tests.kill.stage import Actor, Stage, wallet
 
 pytestmark = pytest.mark.e2e
@@ -24,7 +25,7 @@ def held_port() -> Iterator[str]:
         yield str(holder.getsockname()[1])
 
 
-@pytest.fixture()
+@pytest.fixture
 def spare(stage: Stage, tmp_path: Path) -> Actor:
     """A wallet without money, and a folder of its own."""
     data = tmp_path / "spare"

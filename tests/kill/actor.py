@@ -6,7 +6,9 @@ It is a process like any other (own memory, own keys, killed with `kill -9`); on
 
 from __future__ import annotations
 
+import faulthandler
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -43,5 +45,6 @@ def act(arguments: Sequence[str], environment: Mapping[str, str], log: str) -> N
     sys.stdin = open(0, closefd=False)  # noqa: SIM115
     sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
+    faulthandler.register(signal.SIGUSR1)  # where a process that hangs stands: asked for by the runner
     sys.argv = ["crypdoc", *arguments]
     main()

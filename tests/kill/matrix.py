@@ -77,21 +77,40 @@ def chosen(roles: list[str], wanted: list[str]) -> list[tuple[Point, Cell]]:
 class Matrix:
     """Runs cells on one stage a job, in turn; a stage that a cell has spoilt is set anew."""
 
-    def __init__(self, folder: Path, jobs: int) -> None:
-        self.folder, self.jobs = folder, jobs
+    def __init__(self, folder: Path, jobs: int, file: Path | None = None) -> None:
+        self.folder, self.jobs, self.file = folder, jobs, file
         self.outcomes: list[Outcome] = []
         self._stages = 0
         self._start = time.monotonic()
 
     def tell(self, outcome: Outcome, left: int) -> None:
-        """One line, live."""
+        """One line, live; and the file, so that an interrupted run can go on."""
         self.outcomes.append(outcome)
+        self.save()
         why = f"  {'; '.join(outcome.wrong)}" if outcome.wrong else ""
         clock = time.monotonic() - self._start
         print(
             f"[{clock:6.0f} s, {left:3} left] {outcome.verdict:11} {outcome.seconds:5.1f} s  {outcome.cell.name}{why}",
             flush=True,
         )
+
+    def save(self) -> None:
+        """Write the outcomes down."""
+        if self.file is not None:
+            plain = [
+                {"cell": o.cell.name, "verdict": o.verdict, "seconds": round(o.seconds, 1), "wrong": o.wrong}
+                for o in self.outcomes
+            ]
+            self.file.write_text(json.dumps(plain, indent=1) + "\n", "utf-8")
+
+    def resume(self, cells: list[Cell]) -> list[Cell]:
+        """Take the good outcomes of an earlier run of the same file; the cells that are left."""
+        if self.file is None or not self.file.exists():
+            return cells
+        before = {o["cell"]: o for o in json.loads(self.file.read_text("utf-8")) if o["verdict"] == "ok"}
+        for found in before.values():
+            self.outcomes.append(Outcome(Cell(found["cell"], ()), "ok", found["seconds"]))
+        return [cell for cell in cells if cell.name not in before]
 
     def stage(self, born: dict[str, str] | None = None) -> Stage:
         self._stages += 1
@@ -120,6 +139,8 @@ class Matrix:
         """Participants killed while they register; then a case, to see that they are whole."""
         for name, born in births():
             cell = Cell(f"at birth {name} ({' and '.join(born)})", ())
+            if any(o.cell.name == cell.name for o in self.outcomes):
+                continue
             start = time.monotonic()
             try:
                 with self.stage(born) as stage:
@@ -206,7 +227,7 @@ or a task. The moments:
 - *after-send*: it has gone out, and what came of it is not known;
 - *before-done*: what came of it is known, and not written.
 
-**{good} of {len(matrix.outcomes)} cells are ok**, on {matrix._stages} stages.
+**{good} of {len(matrix.outcomes)} cells are ok**.
 {table(matrix.outcomes, roles)}
 ### Not passed in a case that goes well
 
@@ -219,7 +240,8 @@ def main() -> None:
     parser.add_argument("--agents", default=",".join(ROLES), help="Roles, by commas.")
     parser.add_argument("--points", default="", help="Parts of point names, by commas: tx/commit,after-sign.")
     parser.add_argument("--jobs", type=int, default=1, help="Stages at once.")
-    parser.add_argument("--json", type=Path, help="Write the outcomes here.")
+    parser.add_argument("--json", type=Path, help="Write the outcomes here, after each cell.")
+    parser.add_argument("--resume", action="store_true", help="Keep what is ok in that file; run the rest.")
     parser.add_argument("--write", type=Path, help="Write the table here, as Markdown.")
     parser.add_argument("--only-together", action="store_true", help="Two victims at once, and the chain.")
     parser.add_argument("--only-births", action="store_true", help="Kills while registering.")
@@ -236,24 +258,15 @@ def main() -> None:
         cells += together()
     with ExitStack() as stack:
         folder = wish.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="crypdoc-kill-")))
-        matrix = Matrix(folder, wish.jobs)
+        matrix = Matrix(folder, wish.jobs, wish.json)
+        if wish.resume:
+            cells = matrix.resume(cells)
         if not wish.only_births:
             print(f"{len(cells)} cells", flush=True)
             matrix.run(cells)
         if whole or wish.only_births:
             matrix.run_births()
     print(table(matrix.outcomes, roles))
-    if wish.json:
-        wish.json.write_text(
-            json.dumps(
-                [
-                    {"cell": o.cell.name, "verdict": o.verdict, "seconds": o.seconds, "wrong": o.wrong}
-                    for o in matrix.outcomes
-                ],
-                indent=1,
-            )
-            + "\n"
-        )
     if wish.write:
         wish.write.write_text(document(matrix, roles), "utf-8")
     bad = sum(o.verdict != "ok" for o in matrix.outcomes)

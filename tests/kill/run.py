@@ -114,7 +114,7 @@ class _Run:
         path = actor.data / "progress.jsonl"
         if not path.exists():
             return False
-        return f'"step": "{step}"'.encode() in path.read_bytes()[case_since:]
+        return f'"step":"{step}"'.encode() in path.read_bytes()[case_since:]
 
     def perform(self) -> None:
         self.since = {
@@ -128,6 +128,7 @@ class _Run:
         while not self.over():
             self.pulse()
             if time.monotonic() > deadline:
+                self.stage.ask_where()
                 raise StageError(self.stuck())
             time.sleep(0.05)
         late = time.monotonic() + LATE_PATIENCE

@@ -176,6 +176,13 @@ class Stage:
         if actor.process.is_alive():
             raise StageError(f"{actor.name} does not stop")
 
+    def ask_where(self) -> None:
+        """Every process writes into its log where it stands."""
+        for actor in self.actors.values():
+            if actor.process is not None and actor.process.is_alive() and actor.process.pid:
+                os.kill(actor.process.pid, signal.SIGUSR1)
+        time.sleep(1)
+
     def until(self, done: Callable[[], bool], what: str, patience: float = PATIENCE) -> None:
         deadline = time.monotonic() + patience
         while not done():
