@@ -159,7 +159,7 @@ def _signed(case: ModelCase, event: Event) -> Out:
 def _mined(case: ModelCase, event: Event) -> Out:
     step = str(event.body["step"])
     if case.phase == "receipted" and step.startswith("release/"):
-        return replace(case, phase="earned"), [steps.transact(case.key, "withdraw", "Models", "withdraw", [])]
+        return replace(case, phase="earned"), []
     return case, []
 
 
@@ -230,5 +230,5 @@ MACHINE: Machine[ModelCase] = Machine(
 
 
 def _earned_by_open(case: ModelCase) -> Out:
-    """`release` was refused because the patient's `open` had released the fee: fetch it."""
-    return replace(case, phase="earned"), [steps.transact(case.key, "withdraw", "Models", "withdraw", [])]
+    """`release` was refused because the patient's `open` had released the fee; the duty collects it."""
+    return replace(case, phase="earned"), []

@@ -42,13 +42,39 @@ class Point:
         return f"{self.moment}:{self.what}"
 
 
-def _literal(node: ast.expr, head: bool = False) -> str:
-    """The text of an argument; with `head`, what comes before the first slash of an f-string."""
+def _texts(node: ast.expr, names: dict[str, list[ast.expr]], seen: frozenset[str] = frozenset()) -> set[str]:
+    """The texts that an argument may be; of an f-string, what comes before its first hole."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        return node.value.split("/")[0] if head else node.value
-    if head and isinstance(node, ast.JoinedStr) and isinstance(node.values[0], ast.Constant):
-        return str(node.values[0].value).split("/")[0]
-    return ""
+        return {node.value}
+    if isinstance(node, ast.JoinedStr) and isinstance(node.values[0], ast.Constant):
+        return {str(node.values[0].value)}
+    if isinstance(node, ast.IfExp):
+        return _texts(node.body, names, seen) | _texts(node.orelse, names, seen)
+    if isinstance(node, ast.Name) and node.id not in seen:
+        values = names.get(node.id, [])
+        return {text for value in values for text in _texts(value, names, seen | {node.id})}
+    return set()
+
+
+def _assigned(tree: ast.AST) -> dict[str, list[ast.expr]]:
+    """What the names of a module are ever set to, in pairs too: `a, b = (x, y) if c else (z, w)`."""
+    found: dict[str, list[ast.expr]] = {}
+
+    def note(target: ast.expr, value: ast.expr) -> None:
+        if isinstance(target, ast.Name):
+            found.setdefault(target.id, []).append(value)
+        elif isinstance(target, ast.Tuple) and isinstance(value, ast.IfExp):
+            note(target, value.body)
+            note(target, value.orelse)
+        elif isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
+            for one, its in zip(target.elts, value.elts, strict=True):
+                note(one, its)
+
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign):
+            for target in node.targets:
+                note(target, node.value)
+    return found
 
 
 def _called(node: ast.Call) -> str:
@@ -58,19 +84,19 @@ def _called(node: ast.Call) -> str:
 def _effects(path: Path) -> set[tuple[str, str]]:
     """(kind, what) of every effect that a module makes."""
     found: set[tuple[str, str]] = set()
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    tree = ast.parse(path.read_text("utf-8"))
+    names = _assigned(tree)
+    for node in ast.walk(tree):
         if not isinstance(node, ast.Call):
             continue
         name, args = _called(node), node.args
         if name == "say" and len(args) >= 5:
-            conversation, performative = _literal(args[1]), _literal(args[4])
-            if conversation and performative:
-                found.add(("say", f"say/{conversation}.{performative}"))
+            conversations, performatives = _texts(args[1], names), _texts(args[4], names)
+            found |= {("say", f"say/{c}.{p}") for c in conversations for p in performatives}
         elif name in ("transact", "pay") and len(args) >= 3:
-            if step := _literal(args[1], head=True):
-                found.add(("tx", f"tx/{step}"))
-        elif name == "task" and len(args) >= 2 and (kind := _literal(args[1])):
-            found.add(("task", kind))
+            found |= {("tx", f"tx/{step.split('/')[0]}") for step in _texts(args[1], names)}
+        elif name == "task" and len(args) >= 2:
+            found |= {("task", kind) for kind in _texts(args[1], names)}
         elif name == "nudge":
             found.add(("tx", "tx/advance"))
     return found
@@ -84,8 +110,6 @@ def points(role: str) -> tuple[Point, ...]:
     machine = sorted(home.parent.glob("*.py")) if home.name == "__init__.py" else [home]
     sources = [*machine, ROOT / "agents" / role / "duty.py"]
     effects = {found for source in sources for found in _effects(source)}
-    if role == "doctor":  # `step = f"updateRecord/..."` is named in a variable
-        effects.add(("tx", "tx/updateRecord"))
     effects.add(("tx", "tx/collect"))  # `Duty.collect`, for roles that are owed money
     heard = {
         kind
