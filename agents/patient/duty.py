@@ -125,7 +125,7 @@ class PatientDuty(Duty[PatientCase]):
             opening=opening,
             commitment=commitment,
             secret=case_secret,
-            codes=list(verdict_codes(case_secret, len(field.labels))),
+            codes=[_codes(case_secret, len(field.labels), n) for n in range(1, self.terms.max_rounds + 1)],
             sealing_key=sealing_public(self.keyring.case_sealing_secret(key)),
             contact=keccak(self.keyring.wallet),
             authority=self._authority(key, identity),
@@ -334,6 +334,10 @@ class PatientDuty(Duty[PatientCase]):
             "refunded": ("refunded", "the panel did not agree; what was not spent is refunded"),
             "failed": ("failed", f"the case ended early: {after.trouble}"),
         }.get(after.phase)
+
+
+def _codes(case_secret: bytes, labels: int, round_: int) -> list[int]:
+    return list(verdict_codes(keccak(b"crypdoc/v1/round" + bytes([round_]) + case_secret), labels))
 
 
 def _logistic(logit: float) -> float:

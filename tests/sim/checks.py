@@ -9,13 +9,13 @@ from agents.engine.core import Core
 from agents.engine.duty import OWN
 from agents.engine.store import Pending, Store
 from contracts.bindings import PurchaseState
+from protocols.case.patient import label_of
 from protocols.case.view import CaseView, Phase, SeatStatus
 from protocols.codec import decode
 from protocols.dialogues import Said
 from protocols.specialty import INSUFFICIENT
 from tests.sim.chain import Sent, why
 from tests.sim.lives import Agent
-from tests.sim.plan import LABELS
 
 if TYPE_CHECKING:
     from tests.sim.world import World
@@ -235,8 +235,12 @@ class Watch:
         plan, outcome = self.world.plan, self.outcome()
         if len(plan.faults) > 1 or not harmless.issuperset(plan.faults) or outcome == "done":
             return []
-        if len(plan.vices) > 1 or (outcome == "failed" and "channels" in plan.faults):
-            return []  # two bad doctors of three; channels that break all the time
+        if (
+            len(plan.vices) > 1
+            or len(plan.crashes) > 4
+            or (outcome == "failed" and "channels" in plan.faults)
+        ):
+            return []  # two bad doctors of three; an agent or a channel that breaks all the time
         return [f"the case ended as {outcome}, with {', '.join(plan.faults) or 'nothing'} wrong"]
 
     def _diagnosis(self) -> list[str]:
@@ -247,7 +251,7 @@ class Watch:
         view = self.view(case.case_id)
         if view.phase is not Phase.SETTLED:
             return []
-        label = LABELS[case.codes.index(view.code)] if view.code in case.codes else INSUFFICIENT
+        label = label_of(case, view.code, view.round)
         found = []
         names = {a.address: a for a in self.world.agents.values()}
         for _, seat in view.round_seats():
@@ -255,7 +259,7 @@ class Watch:
             if seat.status is not SeatStatus.REVEALED or agent.vice in ("copy",):
                 continue
             said = self.world.plan.opinions[agent.name] or INSUFFICIENT
-            meant = LABELS[case.codes.index(seat.code)] if seat.code in case.codes else INSUFFICIENT
+            meant = label_of(case, seat.code, seat.round)
             if said != meant:
                 found.append(f"{agent.name} said {said} and the chain holds {meant}")
         if not self.world.agents["patient"].gone and (case.result or {}).get("label") != label:

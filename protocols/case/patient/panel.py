@@ -7,7 +7,7 @@ from typing import Any
 
 from protocols.case import steps
 from protocols.case.patient.market import collect
-from protocols.case.patient.state import ATTEST_PATIENCE, Out, PatientCase, label_of
+from protocols.case.patient.state import ATTEST_PATIENCE, Out, PatientCase, codes_of, label_of
 from protocols.case.view import CaseView, Phase, SeatStatus
 from protocols.effects import Effect, Event
 
@@ -26,7 +26,7 @@ def _deliver(case: PatientCase, view: CaseView) -> Out:
             "round": seat.round,
             "scan": case.scan,
             "opening": case.opening,
-            "codes": case.codes,
+            "codes": codes_of(case, seat.round),
             "modality": case.modality,
             "specialty": case.specialty,
             "authority": case.authority,
@@ -55,7 +55,7 @@ def _result(case: PatientCase, view: CaseView) -> dict[str, Any]:
     return {
         "state": view.phase.name.lower(),
         "rounds": view.round,
-        "label": label_of(case, view.code) if settled else "",
+        "label": label_of(case, view.code, view.round) if settled else "",
         "code": view.code,
         "agreeing": view.agreeing,
         "bounty_wei": view.bounty_wei,
@@ -68,7 +68,7 @@ def _result(case: PatientCase, view: CaseView) -> dict[str, Any]:
                 "status": s.status.name.lower(),
                 "committed": s.commitment != bytes(32),
                 "revealed": s.status is SeatStatus.REVEALED,
-                "verdict": label_of(case, s.code) if s.status is SeatStatus.REVEALED else "",
+                "verdict": label_of(case, s.code, s.round) if s.status is SeatStatus.REVEALED else "",
                 "confidence": s.confidence,
                 "paid_wei": s.paid_wei,
                 "reputation_before": s.reputation_before,

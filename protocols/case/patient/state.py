@@ -35,7 +35,8 @@ ATTEST_PATIENCE = 60.0
 class PatientCase:
     """All that a patient agent knows of one case. Plain values only: it is written to the log at every step.
 
-    quotes: model address -> the proposal's body. sessions: model -> sessions begun. bought: model -> valid_until.
+    codes: round by round, one code a label. quotes: model address -> the proposal's body. sessions: model ->
+    sessions begun. bought: model -> valid_until.
     attests: doctor -> BLS signature. moves: transactions in the order mined.
     received: threads of deliveries that the doctor has confirmed.
     errands: what is still fetched after the end, see `late`.
@@ -55,7 +56,7 @@ class PatientCase:
     opening: bytes
     commitment: bytes
     secret: bytes
-    codes: list[int]
+    codes: list[list[int]]
     sealing_key: bytes
     contact: bytes
     authority: bytes
@@ -121,7 +122,13 @@ def sweep(case: PatientCase, step: str) -> list[Effect]:
     return [steps.pay(case.key, step, case.wallet, 0, account=case.account_index)] if funded else []
 
 
-def label_of(case: PatientCase, code: int) -> str:
-    """What a verdict code means in this case; codes that mean nothing are `insufficient evidence`."""
-    labels = specialty(case.specialty).labels
-    return labels[case.codes.index(code)] if code in case.codes else INSUFFICIENT
+def label_of(case: PatientCase, code: int, round_: int) -> str:
+    """What a verdict code means in a round of this case; codes that mean nothing are `insufficient evidence`."""
+    labels, codes = specialty(case.specialty).labels, codes_of(case, round_)
+    return labels[codes.index(code)] if code in codes else INSUFFICIENT
+
+
+def codes_of(case: PatientCase, round_: int) -> list[int]:
+    """A round's verdict codes, one a label. Each round has its own: the votes of a round that hung are public, and
+    the next panel, which is told its codes, must not be able to read them."""
+    return case.codes[min(round_, len(case.codes)) - 1]
