@@ -88,7 +88,8 @@ async def test_events_tell_the_case_in_order(world: World) -> None:
     assert phases == [Phase.DRAWING, Phase.SEATING, Phase.COMMIT, Phase.REVEAL, Phase.SETTLED]
     settled = told[-1]
     assert isinstance(settled, Settled)
-    assert (settled.case_id, settled.code, settled.agreeing, settled.block) == (case_id, 77, 3, view.block)
+    assert (settled.case_id, settled.code, settled.agreeing) == (case_id, 77, 3)
+    assert settled.block <= view.block, "an idle chain may have gone on before the view was read"
     doctor = view.seats[0].doctor
     drawn = await client.events(c.cases.invitations(doctor), since)
     assert [(e.doctor, e.case_id) for e in drawn if isinstance(e, Drawn)] == [(doctor, case_id)]
