@@ -10,7 +10,14 @@ from coincurve import PublicKey
 from eth_account import Account
 
 from agents.framework.allowance import Allowance
-from agents.framework.decision import AttestWish, DecisionMakerPort, DigestWish, Signatory, SignRequest, TxWish
+from agents.framework.decision import (
+    AttestWish,
+    DecisionMakerPort,
+    DigestWish,
+    Signatory,
+    SignRequest,
+    TxWish,
+)
 from agents.keyring import Keyring
 from contracts.chain.values import UnsignedTx
 from protocols.case.policy import ALLOWED_CALLS, SpendingPolicy
@@ -32,7 +39,9 @@ def signatory(role: str = "patient", cap_case: int = 1000, cap_day: int = 1500, 
     return Signatory(keyring(), policy, Allowance(None), {"Cases": CASES, "Models": MODELS}, **more)  # type: ignore[arg-type]
 
 
-def wish(name: str = "Cases.open", value: int = 100, effect: str = "e1", to: str = CASES, **more: object) -> TxWish:
+def wish(
+    name: str = "Cases.open", value: int = 100, effect: str = "e1", to: str = CASES, **more: object
+) -> TxWish:
     account = keyring().case_account(bytes.fromhex(CASE)).address
     tx = UnsignedTx(account, to, b"\x01", value, 0, 10, 1337, gas_price=1)
     return replace(TxWish(effect, CASE, name, tx, CASE), **more)  # type: ignore[arg-type]
