@@ -26,7 +26,7 @@ from agents.wire.node import Node
 
 CHAT = PublicId.from_str("crypdoc/quote:1.0.0")
 ROOT = Path(__file__).resolve().parents[3]
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds a test waits for what takes milliseconds: the machine may be busy."""
 
 
