@@ -59,7 +59,8 @@ async def pump(party: Party, links: dict[Role, Channel]) -> Traffic:
                 await links[out.to].send(out.frame, FRAME_PATIENCE)
             if party.done:
                 return traffic
-            item = await asyncio.wait_for(inbox.get(), FRAME_PATIENCE)
+            async with asyncio.timeout(FRAME_PATIENCE):
+                item = await inbox.get()
             if isinstance(item, Exception):
                 raise item
             role, frame = item

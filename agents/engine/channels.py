@@ -41,7 +41,8 @@ class Switchboard:
         if key not in self._waiting:
             wanted = self._early.setdefault(key, asyncio.get_running_loop().create_future())
             try:
-                await asyncio.wait_for(asyncio.shield(wanted), self._patience)
+                async with asyncio.timeout(self._patience):
+                    await asyncio.shield(wanted)
             except TimeoutError:
                 return
             finally:
@@ -61,7 +62,8 @@ class Switchboard:
         if (early := self._early.get(key)) is not None and not early.done():
             early.set_result(None)
         try:
-            guest = await asyncio.wait_for(future, timeout)
+            async with asyncio.timeout(timeout):
+                guest = await future
         except TimeoutError:
             raise WireError(
                 f"{peer} did not open its channel for {purpose}", "the session is tried again"

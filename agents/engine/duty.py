@@ -280,8 +280,10 @@ class Duty(Generic[S]):
                     self._running[pending.effect.id] = task
                     task.add_done_callback(partial(self._ended, pending.effect.id))
             self._wake.clear()
+            # Not `wait_for`: before Python 3.12 it forgets a cancellation that comes together with the wake.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), 1.0)
+                async with asyncio.timeout(1.0):
+                    await self._wake.wait()
 
     def _ended(self, name: str, _: asyncio.Task[None]) -> None:
         self._running.pop(name, None)
@@ -354,7 +356,8 @@ class Duty(Generic[S]):
     async def renew(self, wallet: str) -> PeerRecord | None:
         """Ask again where somebody is: an agent that was started anew may listen elsewhere."""
         with contextlib.suppress(TimeoutError):
-            return await asyncio.wait_for(self.directory.refresh(wallet), REFRESH_PATIENCE)
+            async with asyncio.timeout(REFRESH_PATIENCE):
+                return await self.directory.refresh(wallet)
         return self.directory.get(wallet)
 
     async def dial(self, wallet: str, what: str) -> Channel:

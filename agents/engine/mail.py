@@ -116,7 +116,8 @@ class Mail:
         try:
             duty.runtime.put(body["to"], said)
             point("after-send", what)
-            await asyncio.wait_for(asyncio.shield(future), ACK_PATIENCE)
+            async with asyncio.timeout(ACK_PATIENCE):
+                await asyncio.shield(future)
         except TimeoutError:
             await duty.renew(body["to"])
             raise _unanswered(body["to"]) from None

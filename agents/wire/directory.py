@@ -293,7 +293,8 @@ class Directory:
                 self._gone.add(wallet)
                 pause, delay = delay, min(2 * delay, self._interval)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._again.wait(), pause * self._rng.uniform(0.75, 1.25))
+                async with asyncio.timeout(pause * self._rng.uniform(0.75, 1.25)):
+                    await self._again.wait()
 
     def _on_meet(self, wallet: str) -> None:
         """On the node's thread. Of two that meet, the one with the smaller wallet asks for the swap."""
