@@ -102,7 +102,7 @@ class ProgressEvent:
         return phase_of(self.step)
 
     def as_dict(self) -> dict[str, object]:
-        """The blueprint's line, also the form of a `timeline` entry."""
+        """The line as it is written, also the form of a `timeline` entry."""
         line = {"t": self.t, "who": self.who, "role": self.role, "case": self.case, "step": self.step}
         return {**self.extra, **line, "text": self.text}
 
