@@ -355,7 +355,7 @@ def make_patient(agent: Agent) -> Any:
 
 
 def make_researcher(agent: Agent) -> Any:
-    options = {"specialty": FIELD.name, "wanted": 1, "budget": ETHER, "patience": 240.0}
+    options = {"specialty": FIELD.name, "wanted": 1, "budget": ETHER, "patience": 120.0}
     return SimResearcher(setup(agent, **options))
 
 

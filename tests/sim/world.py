@@ -29,7 +29,7 @@ from tests.sim.network import SimNetwork
 from tests.sim.plan import Plan, draw
 
 ETHER = 10**18
-HORIZON = 6_000.0
+HORIZON = 2_500.0
 """Simulated seconds after which a run is over, finished or not."""
 
 
@@ -273,6 +273,7 @@ def _patched(world: World) -> Iterator[None]:
         "agents.engine.core.point": duties.point,
         "agents.wire.tls.connect": world.network.connect,
         "agents.model.duty.load_network": lambda name: duties.tiny(int(str(name)[-1])),
+        "agents.model.duty.QUOTE_SECONDS": 600,  # so that escrow comes back within a run
         "agents.doctor.duty.BlsKey": CachedKey,
         "agents.framework.decision.BlsKey": CachedKey,
         "agents.patient.duty.write_result": lambda *_: None,
