@@ -135,7 +135,7 @@ class Clinic(RuleBasedStateMachine):
         seats = [s for s in view.here() if s.status in statuses]
         if seats and number % 5:
             return self.stage.by_number[seats[number % len(seats)].doctor]
-        return self.stage.doctors[number]
+        return self.stage.doctors[number % len(self.stage.doctors)]
 
     def commitment(self, track: Track, round_: int, doctor: Actor, opening: Opening) -> bytes:
         """What the contract says is the commitment; the watch knows the opening."""
