@@ -53,7 +53,7 @@ def test_an_allowed_transaction_is_signed_by_the_account_it_names():
 
 
 def test_a_call_that_the_role_may_not_make_is_refused():
-    with pytest.raises(UserError, match="may not call Cases.commit"):
+    with pytest.raises(UserError, match=r"may not call Cases.commit"):
         signatory().grant(wish("Cases.commit"))
 
 
