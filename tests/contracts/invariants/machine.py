@@ -472,6 +472,7 @@ class Clinic(RuleBasedStateMachine):
         elif kind == 4:
             self.do(doctor, "Doctors", "resign", [])
         elif kind == 5:
+            self.do(doctor, "Doctors", "resign", [])
             self.do(doctor, "Doctors", "withdrawDeposit", [])
         else:
             deposit = TERMS.registration_deposit
