@@ -181,6 +181,7 @@ def researcher(**options: Any) -> None:
             if orders and orders[-1].phase in duty.machine.final:
                 held = {name: _plain(fields) for name, fields in orders[-1].records.items()}
                 click.echo(json.dumps({"records": held}, indent=1))
+                duty.handed_over(orders[-1].key)
                 return 0 if held else 1
 
     sys.exit(run_duty(lambda: ResearcherDuty(setup), work))

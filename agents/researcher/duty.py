@@ -27,10 +27,16 @@ class ResearcherDuty(Duty[Order]):
     machine = MACHINE
 
     async def prepare(self) -> None:
-        """Take the open order up again, or place one."""
-        if not self.core.states(open_only=True):
+        """Take the order up again that is open or was not handed over yet, or place one."""
+        orders = self.core.states()
+        if not orders or self.store.meta("handed over") == orders[-1].key:
             self.place()
         self.tell("ready", "looking for records on the data market")
+
+    def handed_over(self, order: str) -> None:
+        """The owner has the records: the next start places another order."""
+        with self.store.transaction():
+            self.store.set_meta("handed over", order)
 
     def place(self) -> str:
         """Write an order down; its key."""
