@@ -19,7 +19,7 @@ from agents.framework.allowance import Allowance
 from agents.framework.decision import DecisionMakerPort, TxWish
 from agents.keyring import Keyring
 from contracts.chain.client import ChainClient
-from contracts.chain.errors import FeeTooLow, NonceUsed, OutOfGas, Reverted
+from contracts.chain.errors import Dropped, FeeTooLow, NonceUsed, OutOfGas, Reverted
 from contracts.chain.values import Call, Receipt, UnsignedTx
 from protocols.case.policy import call_name
 from protocols.case.steps import MAIN
@@ -93,6 +93,7 @@ class Ledger:
             scratch = pending.scratch
             try:
                 if scratch is None:
+                    self._after_the_earlier(pending)
                     scratch = await self._sign(pending, name, prepare)
                     point("after-sign", what)
                 tx = UnsignedTx.from_wire(scratch["tx"])
@@ -114,6 +115,17 @@ class Ledger:
                 return Event("reverted", body, f"{pending.effect.id}/reverted")
             self._allowance.settle(pending.effect.id, tx.value + receipt.fee_wei)
             return self._mined(pending, name, account, tx, receipt)
+
+    def _after_the_earlier(self, pending: Pending) -> None:
+        """One signed transaction of an account at a time: a later number would wait for one that only its own effect
+        sends again, and keep that effect from its turn. Raises `Dropped` while another one is under way."""
+        account = pending.effect.body["account"]
+        for other in self._store.pending():
+            ours = other.scratch is not None and other.effect.body.get("account") == account
+            if ours and other.effect.id != pending.effect.id:
+                raise Dropped(
+                    "an earlier transaction of this account is still under way", "it is sent again first"
+                )
 
     async def _sign(self, pending: Pending, name: str, prepare: Any) -> dict[str, Any]:
         tx: UnsignedTx = await prepare()

@@ -195,10 +195,31 @@ async def test_one_transaction_of_an_account_at_a_time(bench: Bench) -> None:
         return await waiting(tx_hash)
 
     bench.chain.wait = slow  # type: ignore[method-assign]
-    both = asyncio.gather(bench.ledger.transact(bench.wish(COMMIT)), bench.ledger.transact(bench.wish(other)))
+
+    async def perform(pending: Pending) -> str:
+        event = await bench.ledger.transact(pending)
+        bench.store.finish(pending.effect.id)
+        return event.kind
+
+    both = asyncio.gather(perform(bench.wish(COMMIT)), perform(bench.wish(other)))
     for _ in range(20):
         await asyncio.sleep(0)
     assert len(bench.chain.broadcasts) == 1, "the second waits for the first, so nonces never race"
     gate.set()
-    assert [event.kind for event in await both] == ["mined", "mined"]
+    assert await both == ["mined", "mined"]
     assert [tx.nonce for tx in bench.signer.signed] == [0, 1]
+
+
+async def test_a_lost_transaction_goes_before_later_ones(bench: Bench) -> None:
+    """Seed 94: later numbers, each waiting for the lost one, kept it from ever being sent again."""
+    bench.chain.trouble["wait"].append(Dropped("forgotten", ""))
+    first = bench.wish(COMMIT)
+    with pytest.raises(Dropped):
+        await bench.ledger.transact(first)
+    other = bench.wish(replace(COMMIT, id="k/tx/reveal", body={**COMMIT.body, "step": "reveal"}))
+    with pytest.raises(Dropped, match="earlier transaction"):
+        await bench.ledger.transact(other)
+    assert len(bench.signer.signed) == 1
+    assert (await bench.ledger.transact(bench.again(first))).kind == "mined"
+    bench.store.finish(first.effect.id)
+    assert (await bench.ledger.transact(other)).kind == "mined"
