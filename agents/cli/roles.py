@@ -177,11 +177,11 @@ def researcher(**options: Any) -> None:
     async def work(duty: ResearcherDuty) -> int:
         while True:
             await asyncio.sleep(0.2)
-            orders = duty.core.states()
-            if orders and orders[-1].phase in duty.machine.final:
-                held = {name: _plain(fields) for name, fields in orders[-1].records.items()}
+            order = duty.order
+            if order is not None and order.phase in duty.machine.final:
+                held = {name: _plain(fields) for name, fields in order.records.items()}
                 click.echo(json.dumps({"records": held}, indent=1))
-                duty.handed_over(orders[-1].key)
+                duty.handed_over(order.key)
                 return 0 if held else 1
 
     sys.exit(run_duty(lambda: ResearcherDuty(setup), work))

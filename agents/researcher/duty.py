@@ -28,10 +28,15 @@ class ResearcherDuty(Duty[Order]):
 
     async def prepare(self) -> None:
         """Take the order up again that is open or was not handed over yet, or place one."""
-        orders = self.core.states()
-        if not orders or self.store.meta("handed over") == orders[-1].key:
+        if self.order is None:
             self.place()
         self.tell("ready", "looking for records on the data market")
+
+    @property
+    def order(self) -> Order | None:
+        """The order that runs, or that is complete and was not handed over yet."""
+        orders = self.core.states()
+        return orders[-1] if orders and self.store.meta("handed over") != orders[-1].key else None
 
     def handed_over(self, order: str) -> None:
         """The owner has the records: the next start places another order."""
