@@ -87,6 +87,13 @@ class Machine(Generic[S]):
         row = self.table.get(phase, {})
         return kind in row or phase in self.final
 
+    def awaits(self, phase: str, kind: str) -> bool:
+        """Whether a phase that comes after this one, in the order of the table, answers events of that kind."""
+        order = list(self.table)
+        if phase not in order:
+            return False
+        return any(kind in self.table[later] for later in order[order.index(phase) + 1 :])
+
     def phases(self) -> list[str]:
         """Every phase, in the order of the table."""
         seen = dict.fromkeys(self.table)

@@ -142,7 +142,8 @@ class Core(Generic[S]):
             before = self.state(key) or fresh
             if before is None:
                 return None
-            if not self.machine.answers(before.phase, event.kind):
+            early = not self.machine.answers(before.phase, event.kind)
+            if early and self.machine.awaits(before.phase, event.kind):
                 raise NotYet(f"{event.kind} is not awaited in phase {before.phase}")
             self.store.first_time(event, key)
             if isinstance(scan := said.body.get("scan"), bytes):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from pathlib import Path
@@ -47,6 +48,7 @@ class ModelDuty(Duty[ModelCase]):
         self.network_id = self.network.network_hash()
         self.topology = self.network.topology.encode()
         super().__init__(setup)
+        self._registered = asyncio.Event()
 
     def record_extra(self) -> dict[str, Any]:
         """Its specialty, for patients who look for models."""
@@ -59,7 +61,7 @@ class ModelDuty(Duty[ModelCase]):
         card = json.dumps({"name": self.card.name, **_figures(self.card)}, sort_keys=True)
         record = self.directory.own.encode()
         if found.owner == self.address and found.active and found.price == options["price"]:
-            self.tell("ready", f"offering {self.card.summary()}")
+            self._offer()
             return
         field = specialty(self.card.specialty)
         effect = transact(
@@ -71,6 +73,11 @@ class ModelDuty(Duty[ModelCase]):
             account=MAIN,
         )
         await self.errands.run(effect)
+        self._offer()
+
+    def _offer(self) -> None:
+        """From now on there are quotes: what they name is registered."""
+        self._registered.set()
         self.tell("ready", f"offering {self.card.summary()}")
 
     # ---- quotes
@@ -100,7 +107,8 @@ class ModelDuty(Duty[ModelCase]):
         return named or (known[0].wallet if known else "")
 
     async def do_quote(self, pending: Pending) -> Event:
-        """Sign an offer for one case."""
+        """Sign an offer for one case, once the network is registered: a purchase before would be refused."""
+        await self._registered.wait()
         case = self.core.state(pending.case_key)
         assert case is not None
         options = self.setup.options
