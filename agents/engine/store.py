@@ -90,7 +90,7 @@ class Store:
                     f"the case log {path} was written by version {found} of its form",
                     f"use the CrypDoc version that wrote it; this one knows form {SCHEMA_VERSION}",
                 )
-        except sqlite3.OperationalError as error:
+        except (sqlite3.OperationalError, OSError) as error:
             if "locked" in str(error):
                 raise UserError(
                     f"another agent is running on {path}",

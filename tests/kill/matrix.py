@@ -205,7 +205,7 @@ def unpassed(roles: list[str]) -> str:
     )
 
 
-def document(matrix: Matrix, roles: list[str]) -> str:
+def document(matrix: Matrix, roles: list[str], note: str = "") -> str:
     """docs/kill-matrix.md."""
     good = sum(o.verdict == "ok" for o in matrix.outcomes)
     return f"""# Kill matrix
@@ -227,7 +227,7 @@ or a task. The moments:
 - *after-send*: it has gone out, and what came of it is not known;
 - *before-done*: what came of it is known, and not written.
 
-**{good} of {len(matrix.outcomes)} cells are ok**.
+**{good} of {len(matrix.outcomes)} cells are ok**.{note and " " + note}
 {table(matrix.outcomes, roles)}
 ### Not passed in a case that goes well
 
@@ -245,6 +245,7 @@ def main() -> None:
     parser.add_argument("--write", type=Path, help="Write the table here, as Markdown.")
     parser.add_argument("--only-together", action="store_true", help="Two victims at once, and the chain.")
     parser.add_argument("--only-births", action="store_true", help="Kills while registering.")
+    parser.add_argument("--note", default="", help="A sentence for the table's page.")
     parser.add_argument("--keep", type=Path, help="Keep folders and logs here.")
     wish = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -268,7 +269,7 @@ def main() -> None:
             matrix.run_births()
     print(table(matrix.outcomes, roles))
     if wish.write:
-        wish.write.write_text(document(matrix, roles), "utf-8")
+        wish.write.write_text(document(matrix, roles, wish.note), "utf-8")
     bad = sum(o.verdict != "ok" for o in matrix.outcomes)
     print(f"{len(matrix.outcomes) - bad} of {len(matrix.outcomes)} cells are ok")
     sys.exit(1 if bad else 0)

@@ -121,7 +121,7 @@ def points(role: str) -> tuple[Point, ...]:
     return tuple(Point(role, kind, what, moment) for kind, what in rows for moment in MOMENTS[kind])
 
 
-GOOD = "not in a case that goes well; the simulation's faults lead there"
+GOOD = "not in a case that goes well, where nobody refuses, declines or comes too late"
 UNREACHED: dict[tuple[str, str], str] = {}
 """(role, what or moment:what) -> why a case that goes well does not pass it."""
 
@@ -137,7 +137,7 @@ _unreached("patient", "a patient collects from its case accounts, by `withdraw`"
 _unreached("model", GOOD, "say/quote.refuse", "say/session.refuse", "quote.decline", "session.refuse")
 _unreached("dealer", GOOD, "say/session.refuse")
 _unreached("doctor", GOOD, "tx/decline", "say/delivery.refuse", "tx/advance")
-_unreached("doctor", "the log would have to be lost; `tests/sim` and the duty's test do that", "recover")
+_unreached("doctor", "only a doctor whose log was lost recovers a ballot; a kill loses no log", "recover")
 _unreached("researcher", GOOD, "purchase.refuse")
 _unreached("researcher", "nobody owes a researcher money", "tx/collect")
 

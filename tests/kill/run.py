@@ -11,6 +11,7 @@ from tests.kill.stage import Actor, Stage, StageError, last_line
 from tests.kill.verdict import Case, accounts, judge, result_of, settled
 
 DOWN = 1.5
+AWAY = 13.0
 CASE_PATIENCE = 180.0
 LATE_PATIENCE = 25.0
 
@@ -102,10 +103,11 @@ class _Run:
                 raise StageError(f"{actor.name} ended: {last_line(actor.log)}")
 
     def may_return(self, victim: Victim, now: float) -> bool:
-        if victim.away:
+        gone = now - self.down[victim.actor]
+        if victim.away:  # an earlier case may have told the same: stay away for some time as well
             who, _, step = victim.away.partition("/")
-            return self.told(who, step)
-        return now - self.down[victim.actor] >= DOWN
+            return gone >= AWAY and self.told(who, step)
+        return gone >= DOWN
 
     def told(self, who: str, step: str) -> bool:
         """Whether somebody has told a step in this case."""
