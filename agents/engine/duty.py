@@ -314,8 +314,13 @@ class Duty(Generic[S]):
             self.core.later(pending, time.time(), f"{type(error).__name__}: {error}")
             return
         point("before-done", what)
+        try:
+            self.core.done(pending, outcome)
+        except Exception as error:  # a defect of ours: nothing of it was written, and it must not be silent
+            log.exception("the outcome of %s could not be applied", effect.id)
+            self.core.later(pending, time.time(), f"{type(error).__name__}: {error}")
+            return
         self.note_transaction(outcome)
-        self.core.done(pending, outcome)
 
     def note_transaction(self, outcome: Event | None) -> None:
         """A progress line for a transaction that was mined."""
