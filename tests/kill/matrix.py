@@ -227,7 +227,7 @@ or a task. The moments:
 - *after-send*: it has gone out, and what came of it is not known;
 - *before-done*: what came of it is known, and not written.
 
-**{good} of {len(matrix.outcomes)} cells are ok**.{note and " " + note}
+**{good} of {len(matrix.outcomes)} cells are ok**.{note and chr(10) * 2 + note}
 {table(matrix.outcomes, roles)}
 ### Not passed in a case that goes well
 
