@@ -68,7 +68,19 @@ DELIVERY = Conversation(
     "deliver",
     _rules(deliver="received refuse", received="certify", certify="attest refuse", attest="", refuse=""),
     {
-        "deliver": frozenset({"case_id", "round", "scan", "opening", "codes", "modality"}),
+        "deliver": frozenset(
+            {
+                "case_id",
+                "round",
+                "scan",
+                "nonce",
+                "code_commitments",
+                "code_salt",
+                "codes",
+                "modality",
+                "authority",
+            }
+        ),
         "received": frozenset(),
         "certify": frozenset({"label", "date"}),
         "attest": frozenset({"signature"}),

@@ -33,6 +33,12 @@ def _hours(text: str) -> tuple[int, int]:
 @click.option("--price-cap", type=WEI, default="0.1ether", show_default=True, help="Most for a prediction.")
 @click.option("--slice", "slice_", type=int, help="Slice of a NIfTI volume. [the middle one]")
 @click.option("--language", default="en", show_default=True, help="What the panel should read in.")
+@click.option(
+    "--dealer",
+    "dealers",
+    multiple=True,
+    help="Wallet of a dealer you trust not to side with the model. [any dealer]",
+)
 @click.option("--stay", is_flag=True, help="Go on serving after the case is over (records that are bought).")
 @click.option("--page-port", default=8080, show_default=True, help="Port of the local page, without SCAN.")
 @guarded
@@ -60,6 +66,7 @@ def patient(scan: Path | None, **options: Any) -> None:
         consent=options["consent"],
         price_cap=options["price_cap"],
         language=options["language"],
+        dealers=tuple(options["dealers"]),
     )
     setup = make_setup("patient", options, {"wishes": wishes})
 

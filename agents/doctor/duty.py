@@ -13,6 +13,7 @@ from agents.engine.store import Pending
 from agents.framework.decision import AttestWish
 from contracts.bindings.doctors import Application, DoctorState, SignedCredential
 from contracts.bindings.events import Drawn
+from protocols.case.contact import language_of
 from protocols.case.doctor import MACHINE, DoctorCase, DoctorPolicy, ballot
 from protocols.case.steps import transact
 from protocols.case.view import CaseView
@@ -123,18 +124,12 @@ class DoctorDuty(Duty[DoctorCase]):
             commitment=view.scan_commitment,
             seat=held[-1] - first,
             objection=self.policy.objection(
-                name, view.seat_fee, len(self.core.states(open_only=True)), now, self._language(view)
+                name, view.seat_fee, len(self.core.states(open_only=True)), now, language_of(view.contact)
             ),
             turn=2 + held[-1],
+            margin=max(20, self.terms.commit_seconds // 20),
         )
         self.core.open_case(case, Event("seated", {"view": view, "now": time.time()}, f"{key}/seated"))
-
-    def _language(self, view: CaseView) -> str:
-        """What the patient asks to be read in, by the record that the case's contact points to."""
-        for record in self.directory.of_role("patient"):
-            if keccak(record.wallet_bytes) == view.contact:
-                return str(record.extra.get("language", ""))
-        return ""
 
     # ---- conversations
     def accept(self, sender: str, said: Said) -> DoctorCase | None:
@@ -161,6 +156,13 @@ class DoctorDuty(Duty[DoctorCase]):
         book = self.setup.book
         key = self.keyring.ballot_salt_key()
         return ballot_salt(key, book.chain_id, book.address("Cases"), case_id, round_)
+
+    async def do_abstain(self, pending: Pending) -> Event:
+        """No scan came in time: the ballot says insufficient evidence."""
+        body = pending.effect.body
+        salt = self._salt(body["case_id"], body["round"])
+        outcome = {"label": "", "confidence": 50, "salt": salt, "now": time.time()}
+        return Event("was_read", outcome, f"{pending.effect.id}/read")
 
     async def do_recover(self, pending: Pending) -> Event:
         """Find a lost ballot again: the salt is derived, so only 256 codes x 101 confidences are to be tried."""

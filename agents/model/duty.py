@@ -94,17 +94,19 @@ class ModelDuty(Duty[ModelCase]):
         if said.conversation != "quote" or not isinstance(account, str) or not isinstance(field, str):
             return None
         why = "" if field == self.card.specialty else f"this network reads {self.card.specialty}"
-        dealer = self._dealer()
+        trusted = body.get("dealers")
+        dealer = self._dealer([d for d in trusted if isinstance(d, str)] if isinstance(trusted, list) else [])
         if not dealer:
-            why = "no dealer is known at present"
+            why = "no dealer that the patient trusts is known at present"
         return ModelCase(
             key, "asked", case_id, account, sender, field, self.network_id, dealer, said.thread, objection=why
         )
 
-    def _dealer(self) -> str:
+    def _dealer(self, trusted: list[str]) -> str:
+        """The dealer of an offer: the owner's own choice, or the first announced, among those the patient trusts."""
         named = self.setup.options.get("dealer") or ""
-        known = self.directory.of_role("dealer")
-        return named or (known[0].wallet if known else "")
+        known = [named] if named else [record.wallet for record in self.directory.of_role("dealer")]
+        return next((d for d in known if d != self.address and (not trusted or d in trusted)), "")
 
     async def do_quote(self, pending: Pending) -> Event:
         """Sign an offer for one case, once the network is registered: a purchase before would be refused."""

@@ -24,6 +24,8 @@ from protocols.blind.patient import PatientParty
 from protocols.blind.session import UsedSessions
 from protocols.blind.topology import Topology
 from protocols.case import authority
+from protocols.case.binding import code_commitment, opening_of
+from protocols.case.contact import SALT_BYTES, contact
 from protocols.case.patient import MACHINE, PatientCase
 from protocols.codec import encode
 from protocols.crypto import certificate
@@ -58,6 +60,7 @@ class Wishes:
     price_cap: int = 10**17
     quote_window: float = 2.0
     language: str = "en"
+    dealers: tuple[str, ...] = ()
 
 
 class PatientDuty(Duty[PatientCase]):
@@ -74,11 +77,6 @@ class PatientDuty(Duty[PatientCase]):
         self.terms = terms
         self._reputations: dict[str, float] = {}
         self._reputations_due = 0.0
-
-    def record_extra(self) -> dict[str, Any]:
-        """The language to be read in, for doctors."""
-        wishes = self.setup.options.get("wishes")
-        return {"language": wishes.language} if wishes is not None else {}
 
     async def prepare(self) -> None:
         """Say that scans are welcome."""
@@ -97,10 +95,14 @@ class PatientDuty(Duty[PatientCase]):
         price = int(await self._gas_price())
         await self._check_funds(max(escrow) + wishes.price_cap + GAS_RESERVE * price)
         key = secrets.token_bytes(16)
-        case_secret, opening = secrets.token_bytes(32), secrets.token_bytes(32)
+        case_secret, nonce = secrets.token_bytes(32), secrets.token_bytes(32)
+        rounds = range(1, self.terms.max_rounds + 1)
+        codes = [_codes(case_secret, len(field.labels), n) for n in rounds]
+        salts = [keccak(b"crypdoc/v1/code-salt" + bytes([n]) + case_secret) for n in rounds]
+        bound = [code_commitment(salt, chosen) for salt, chosen in zip(salts, codes, strict=True)]
         png = await asyncio.to_thread(to_png, scan)
         account = self.keyring.case_account(key).address
-        commitment = scan_commitment(png, opening)
+        commitment = scan_commitment(png, opening_of(nonce, bound))
         book = self.setup.book
         identity = case_id_of(book.chain_id, book.address("Cases"), account, commitment)
         consent = Consent(keccak(text=CONSENT_TEXT), 0, 0)
@@ -122,12 +124,14 @@ class PatientDuty(Duty[PatientCase]):
             modality=scan.modality,
             scan=scan_blob,
             pixels=pixels,
-            opening=opening,
+            nonce=nonce,
+            code_salts=salts,
+            code_commitments=bound,
             commitment=commitment,
             secret=case_secret,
-            codes=[_codes(case_secret, len(field.labels), n) for n in range(1, self.terms.max_rounds + 1)],
+            codes=codes,
             sealing_key=sealing_public(self.keyring.case_sealing_secret(key)),
-            contact=keccak(self.keyring.wallet),
+            contact=contact(secrets.token_bytes(SALT_BYTES), wishes.language),
             authority=self._authority(key, identity),
             consent=consent_hash,
             consent_terms=list(consent.as_tuple()),
@@ -140,6 +144,7 @@ class PatientDuty(Duty[PatientCase]):
             started=now,
             quote_window=wishes.quote_window,
             price_cap=wishes.price_cap,
+            dealers=list(wishes.dealers),
         )
         self.core.open_case(
             case, Event("started", {"models": self._models(), "now": now}, f"{case.key}/started")

@@ -7,8 +7,6 @@ import secrets
 import time
 from typing import Any, ClassVar
 
-from eth_utils.crypto import keccak
-
 from agents.engine.duty import Duty
 from agents.engine.store import Pending
 from contracts.bindings.events import Listed
@@ -66,20 +64,18 @@ class ResearcherDuty(Duty[Order]):
     async def do_browse(self, pending: Pending) -> Event:
         """What is listed now, and who holds it."""
         field = specialty(pending.effect.body["specialty"])
-        block, now = await self.chain.head()
+        block, _ = await self.chain.head()
         search = self.contracts.market.listings(field.id)
         found: dict[int, dict[str, Any]] = {}
-        holders = {keccak(bytes.fromhex(r.wallet[2:])): r.wallet for r in self.directory.of_role("patient")}
+        holders = [record.wallet for record in self.directory.of_role("patient")]
         for event in await self.chain.events(search, self.setup.book.deployed_block, block):
             if not isinstance(event, Listed):
                 continue
             listing = await self.ask(self.contracts.market.listing_of(event.case_id), block)
             bought = await self.ask(self.contracts.market.has_access(self.address, event.case_id), block)
-            view = await self.ask(self.contracts.cases.view(event.case_id, block, now), block)
-            holder = holders.get(view.contact)
-            if listing.open and not bought and holder is not None:
+            if listing.open and not bought and holders:
                 entry = {"case_id": event.case_id, "price": listing.price, "record_hash": listing.record_hash}
-                found[event.case_id] = entry | {"holder": holder}
+                found[event.case_id] = entry | {"holders": holders}
         order = self.core.state(pending.case_key)
         assert order is not None
         final = time.time() - order.since > order.patience

@@ -16,8 +16,9 @@ from typing import Any
 
 from protocols.case import steps
 from protocols.case.authority import speaks_for
+from protocols.case.binding import code_commitment, opening_of, well_formed
 from protocols.case.view import CaseView, Phase, Seat, SeatStatus
-from protocols.crypto.commitment import OPENING_BYTES, ballot_commitment, scan_commitment
+from protocols.crypto.commitment import ballot_commitment, scan_commitment
 from protocols.effects import Effect, Event, Machine, Step, stay
 from protocols.specialty import INSUFFICIENT, specialty_of
 
@@ -88,6 +89,7 @@ class DoctorCase:
     confidence: int = 0
     salt: bytes = b""
     withhold: bool = False
+    margin: int = 20
     turn: int = 1
     result: dict[str, Any] | None = None
     trouble: str = ""
@@ -163,19 +165,21 @@ def _delivered(case: DoctorCase, event: Event) -> Out:
 
 
 def _unfit(case: DoctorCase, body: dict[str, Any], sender: str) -> str:
-    codes, scan, opening = body["codes"], body["scan"], body["opening"]
+    codes, scan, bound = body["codes"], body["scan"], body["code_commitments"]
     known = specialty_of(bytes.fromhex(case.specialty))
     if known is None:
         return "the specialty is not known here"
-    if not (isinstance(scan, bytes) and isinstance(opening, bytes) and len(opening) == OPENING_BYTES):
-        return "the scan or its opening is malformed"
+    if not isinstance(scan, bytes) or not well_formed(body["nonce"], bound, body["code_salt"]):
+        return "the scan or what binds it is malformed"
     if not speaks_for(body.get("authority"), case.case_id, sender, case.case_account):
         return "the sender does not speak for the case account"
-    if scan_commitment(scan, opening) != case.commitment:
+    if scan_commitment(scan, opening_of(body["nonce"], bound)) != case.commitment:
         return "the scan is not the one that was committed to on chain"
     proper = isinstance(codes, list) and all(isinstance(c, int) and 1 <= c <= 255 for c in codes)
     if not proper or len(set(codes)) != len(known.labels):
         return "the verdict codes are not distinct numbers from 1 to 255, one a label"
+    if case.round > len(bound) or code_commitment(body["code_salt"], codes) != bound[case.round - 1]:
+        return "the verdict codes are not those committed to on chain"
     return ""
 
 
@@ -183,6 +187,13 @@ def _read(case: DoctorCase) -> Out:
     body = {"scan": case.scan, "labels": case.labels, "round": case.round, "case_id": case.case_id}
     body["seat"] = case.seat
     return replace(case, phase="reading"), [steps.task(case.key, "read", "scan", body)]
+
+
+def _abstain(case: DoctorCase) -> Out:
+    """The scan was withheld: say so on chain, as insufficient evidence, rather than lose the deposit."""
+    body = {"case_id": case.case_id, "round": case.round}
+    case = replace(case, phase="reading", trouble="no scan was delivered in time")
+    return case, [steps.task(case.key, "abstain", "scan", body)]
 
 
 def _was_read(case: DoctorCase, event: Event) -> Out:
@@ -240,6 +251,8 @@ def _forward(case: DoctorCase, view: CaseView, seat: Seat) -> Out:
         case = replace(case, phase="awaiting")
     if case.phase == "awaiting" and case.scan:
         return _read(case)
+    if case.phase == "awaiting" and view.phase is Phase.COMMIT and view.now > view.deadline - case.margin:
+        return _abstain(case)
     if case.phase == "committing" and case.salt and seat.status is SeatStatus.COMMITTED:
         case = replace(case, phase="committed")
     if case.phase == "committing" and case.salt and view.phase is Phase.COMMIT:

@@ -21,7 +21,7 @@ from protocols.errors import ProtocolError
 class Order:
     """One purchase of records. Plain values only.
 
-    wanted: at most so many records; budget: wei. listings: case id (as text) -> price, record hash, holder.
+    wanted: at most so many records; budget: wei. listings: case id (as text) -> price, record hash, holders to ask.
     records: case id -> the record's fields.
     """
 
@@ -77,11 +77,11 @@ def _bought(order: Order, event: Event) -> Out:
         return order, []
     effects: list[Effect] = []
     for name, entry in order.listings.items():
+        # Nothing public says who holds a record: every patient is asked, and those whose case it is not stay silent.
         body = {"case_id": entry["case_id"], "buyer": order.wallet}
-        thread = f"{order.key}:{name}"
-        effects.append(
-            steps.say(order.key, "purchase", thread, 1, "request", entry["holder"], body, mine=True)
-        )
+        for holder in entry["holders"]:
+            thread = f"{order.key}:{name}:{holder[2:14]}"
+            effects.append(steps.say(order.key, "purchase", thread, 1, "request", holder, body, mine=True))
     return replace(order, phase="fetching", since=float(event.body["now"])), effects
 
 
@@ -91,7 +91,7 @@ def _buy_refused(order: Order, event: Event) -> Out:
 
 def _received(order: Order, event: Event) -> Out:
     """A record came: it must be the one whose hash is listed."""
-    name = str(event.body["thread"]).rpartition(":")[2]
+    name = _record_of(event)
     entry = order.listings.get(name)
     record = event.body["body"]["record"]
     if entry is None or not isinstance(record, bytes) or record_hash(record) != entry["record_hash"]:
@@ -105,8 +105,13 @@ def _received(order: Order, event: Event) -> Out:
 
 
 def _turned_away(order: Order, event: Event) -> Out:
-    name = str(event.body["thread"]).rpartition(":")[2]
+    name = _record_of(event)
     return _maybe_done(replace(order, refused=[*order.refused, name])), []
+
+
+def _record_of(event: Event) -> str:
+    """The case that a conversation is about."""
+    return str(event.body["thread"]).partition(":")[2].partition(":")[0]
 
 
 def _maybe_done(order: Order) -> Order:

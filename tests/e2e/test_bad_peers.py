@@ -105,7 +105,8 @@ async def _misbehave(stage: Stage, victim: Actor) -> list[bytes]:
             await asyncio.sleep(0.05)
         for plain in (b"", b"\xa0", b"not cbor at all", secrets.token_bytes(1000)):
             await rogue.seal_and_send(record, plain)
-        body = {"case_id": 7, "round": 1, "scan": b"x", "opening": b"", "codes": [1, 2], "modality": "MR"}
+        body = {"case_id": 7, "round": 1, "scan": b"x", "codes": [1, 2], "modality": "MR", "nonce": b""}
+        body |= {"code_commitments": [], "code_salt": b"", "authority": b""}
         good = Said("delivery", "thread", 1, "deliver", body).encode()
         other = stage.actors["patient"].keyring.address if "patient" in stage.actors else "0x" + "11" * 20
         await rogue.seal_and_send(record, encode_envelope(rogue.envelope(to, other, good)))  # forged sender

@@ -16,7 +16,12 @@ from protocols.errors import ProtocolError
 
 def ask(case: PatientCase, models: list[str]) -> Out:
     fresh = [m for m in models if m not in case.asked]
-    body = {"case_id": case.case_id, "patient": case.account, "specialty": case.specialty}
+    body = {
+        "case_id": case.case_id,
+        "patient": case.account,
+        "specialty": case.specialty,
+        "dealers": case.dealers,
+    }
     effects = [steps.say(case.key, "quote", f"{case.key}:{m}", 1, "cfp", m, body, mine=True) for m in fresh]
     return replace(case, asked=[*case.asked, *fresh]), effects
 
@@ -33,6 +38,8 @@ def proposed(case: PatientCase, event: Event) -> Out:
         digest = models_domain(case.chain_id, case.models).digest(offer)
         honest = signer_of(digest, body["signature"]) == offer.model == model
         fits = offer.case_id == case.case_id and offer.patient == case.account
+        # A dealer who is the model, or its friend, would see the scan: the patient says whom it trusts.
+        fits = fits and offer.dealer != offer.model and (not case.dealers or offer.dealer in case.dealers)
         proper = 0 <= float(body["card"]["auc"]) <= 1 and isinstance(body["topology"], bytes)
     except (ProtocolError, KeyError, TypeError, ValueError):
         honest = fits = proper = False

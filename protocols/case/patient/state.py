@@ -53,7 +53,9 @@ class PatientCase:
     modality: str
     scan: bytes
     pixels: bytes
-    opening: bytes
+    nonce: bytes
+    code_salts: list[bytes]
+    code_commitments: list[bytes]
     commitment: bytes
     secret: bytes
     codes: list[list[int]]
@@ -71,6 +73,7 @@ class PatientCase:
     started: float
     quote_window: float
     price_cap: int
+    dealers: list[str] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     quotes: dict[str, Any] = field(default_factory=dict)

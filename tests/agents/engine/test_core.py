@@ -70,7 +70,8 @@ def cfp(thread: str = "t", specialty: str = "s") -> Said:
 
 
 def deliver(number: int = 1) -> Said:
-    fields = {"case_id": 1, "round": 1, "scan": b"pixels", "opening": b"o", "codes": [], "modality": "MR"}
+    bound = {"nonce": b"n", "code_commitments": [], "code_salt": b"s", "authority": b"a"}
+    fields = {"case_id": 1, "round": 1, "scan": b"pixels", "codes": [], "modality": "MR"} | bound
     return Said("delivery", "d", number, "deliver", fields)
 
 

@@ -11,6 +11,7 @@ from coincurve import PrivateKey
 from eth_utils.crypto import keccak
 
 from protocols.case import dealer, doctor, model, patient, researcher
+from protocols.case.binding import code_commitment, opening_of
 from protocols.case.dealer import DealerCase
 from protocols.case.doctor import DoctorCase
 from protocols.case.model import ModelCase
@@ -34,8 +35,10 @@ MACHINES: dict[str, Machine[Any]] = {
 NOW = 1_800_000_000.0
 FIELD = specialty("neuroradiology")
 CASE_ID = 12345
-SCAN, OPENING = b"picture", b"o" * 32
-COMMITMENT = scan_commitment(SCAN, OPENING)
+SCAN, NONCE = b"picture", b"o" * 32
+SALTS = [b"1" * 32, b"2" * 32]
+BOUND = [code_commitment(salt, codes) for salt, codes in zip(SALTS, ([7, 9], [11, 5]), strict=True)]
+COMMITMENT = scan_commitment(SCAN, opening_of(NONCE, BOUND))
 CASES = "0x" + "c5" * 20
 MODELS = "0x" + "30" * 20
 RECORD = encode({"form": "CrypDoc record v1", "verdict": "tumour"})
@@ -108,7 +111,9 @@ def patient_case(phase: str = "quoting", **changes: Any) -> PatientCase:
         modality="MR",
         scan=b"s" * 32,
         pixels=b"p" * 32,
-        opening=OPENING,
+        nonce=NONCE,
+        code_salts=SALTS,
+        code_commitments=BOUND,
         commitment=COMMITMENT,
         secret=b"z" * 32,
         codes=[[7, 9], [11, 5]],
@@ -187,7 +192,7 @@ def order(phase: str = "browsing", **changes: Any) -> Order:
     """A wish for records."""
     base = Order("0123", phase, ME, FIELD.name, 1, 10**18, 600.0, NOW)
     if phase in ("buying", "fetching", "done"):
-        listing = {"case_id": 5, "price": 10, "record_hash": record_hash(RECORD), "holder": OTHER}
+        listing = {"case_id": 5, "price": 10, "record_hash": record_hash(RECORD), "holders": [OTHER]}
         base = replace(base, listings={"5": listing})
     return replace(base, **changes)
 
@@ -250,7 +255,10 @@ def _said(kind: str) -> Iterator[dict[str, Any]]:
                 "case_id": CASE_ID,
                 "round": 1,
                 "scan": SCAN,
-                "opening": OPENING,
+                "nonce": NONCE,
+                "code_commitments": BOUND,
+                "code_salt": SALTS[0],
+                "authority": b"a" * 65,
                 "codes": codes,
                 "modality": "MR",
             }
@@ -349,7 +357,7 @@ def _answers(kind: str, session: str, late: float) -> Iterator[dict[str, Any]]:
         "deal_failed": [{"reason": "cut"}],
         "listed": [
             {
-                "listings": [{"case_id": 5, "price": 10, "record_hash": b"h" * 32, "holder": OTHER}] * n,
+                "listings": [{"case_id": 5, "price": 10, "record_hash": b"h" * 32, "holders": [OTHER]}] * n,
                 "final": f,
                 "now": NOW,
             }
