@@ -258,6 +258,8 @@ class Watch:
             agent = names[seat.doctor]
             if seat.status is not SeatStatus.REVEALED or agent.vice in ("copy",):
                 continue
+            if any(s.round == seat.round and not s.scan for s in self.states(agent)):
+                continue  # no scan came in time: its agent abstained
             said = self.world.plan.opinions[agent.name] or INSUFFICIENT
             meant = label_of(case, seat.code, seat.round)
             if said != meant:

@@ -17,6 +17,8 @@ from functools import lru_cache
 from typing import Any
 from unittest.mock import patch
 
+import numpy.random  # noqa: F401 (draws entropy when first imported: not in the middle of a run)
+
 from contracts.chain.terms import DEMO
 from protocols.crypto import bls
 from protocols.crypto.bls import BlsKey
