@@ -111,6 +111,7 @@ class Duty(Generic[S]):
         await self._start()
         worker = asyncio.create_task(self._work())
         try:
+            await self.errands.resume()
             await self.prepare()
             await self.stopping.wait()
         finally:

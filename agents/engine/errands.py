@@ -6,6 +6,7 @@ Both are effects like any other, written down before they are done, under case k
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,13 @@ class Errands:
     def __init__(self, duty: Duty[Any]) -> None:
         self._duty = duty
         self._collect_due = 0.0
+
+    async def resume(self) -> None:
+        """See an earlier life's own transactions through: left half done, they would hold up all later ones."""
+        for pending in self._duty.store.pending():
+            if pending.case_key == OWN:
+                with contextlib.suppress(UserError):
+                    await self.run(pending.effect)
 
     async def run(self, effect: Effect) -> Event:
         """Do a transaction of the agent's own now, repeated until the chain has answered.

@@ -158,10 +158,10 @@ def certify_tick(case: PatientCase, event: Event) -> Out:
 def certified(case: PatientCase, event: Event) -> Out:
     """The certificate was put together and checked: keep it, or wait for more signatures."""
     certificate = dict(event.body["certificate"])
+    # A panel that agreed on insufficient evidence settled nothing that could be sold.
+    record = event.body["record"] if (case.result or {}).get("code") else b""
     if not certificate["valid"] and len(case.attests) < len(case.asked_attest):
         return replace(case, trouble=str(certificate.get("why", ""))), []
     model_reputation = event.body.get("model_reputation", case.model_reputation)
-    case = replace(
-        case, certificate=certificate, record=event.body["record"], model_reputation=model_reputation
-    )
+    case = replace(case, certificate=certificate, record=record, model_reputation=model_reputation)
     return collect(case)

@@ -15,6 +15,7 @@ from protocols.errors import ProtocolError
 
 
 def ask(case: PatientCase, models: list[str]) -> Out:
+    """Ask every model that was not asked yet for its price."""
     fresh = [m for m in models if m not in case.asked]
     body = {
         "case_id": case.case_id,
