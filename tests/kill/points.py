@@ -138,6 +138,9 @@ _unreached("model", GOOD, "say/quote.refuse", "say/session.refuse", "quote.decli
 _unreached("dealer", GOOD, "say/session.refuse")
 _unreached("doctor", GOOD, "tx/decline", "say/delivery.refuse", "tx/advance")
 _unreached("doctor", "only a doctor whose log was lost recovers a ballot; a kill loses no log", "recover")
+_unreached(
+    "doctor", "only a doctor whom no scan reached abstains; the simulation has patients who leave", "abstain"
+)
 _unreached("researcher", GOOD, "purchase.refuse")
 _unreached("researcher", "nobody owes a researcher money", "tx/collect")
 
