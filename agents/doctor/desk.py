@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import tempfile
 from typing import Any
 
 from agents.doctor.duty import DoctorDuty
@@ -60,16 +61,15 @@ class TerminalReader:
     async def read(self, task: dict[str, Any], png: bytes) -> Reading:
         """Ask for label and confidence; `?` is insufficient evidence."""
         async with self._turn:
-            return await asyncio.to_thread(self._ask, task, png)
+            with tempfile.NamedTemporaryFile(prefix="crypdoc-", suffix=".png") as file:
+                file.write(png)
+                file.flush()
+                return await asyncio.to_thread(self._ask, task, file.name)
 
     @staticmethod
-    def _ask(task: dict[str, Any], png: bytes) -> Reading:
-        import tempfile
-
-        with tempfile.NamedTemporaryFile(prefix="crypdoc-", suffix=".png", delete=False) as file:
-            file.write(png)
+    def _ask(task: dict[str, Any], path: str) -> Reading:
         labels = list(task["labels"])
-        print(f"\nCase {task['case_id']:x}: the scan is in {file.name}")
+        print(f"\nCase {task['case_id']:x}: the scan is in {path}")
         for number, label in enumerate(labels, 1):
             print(f"  {number}  {label}")
         print("  ?  insufficient evidence")

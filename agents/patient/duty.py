@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import secrets
 import time
@@ -240,6 +241,17 @@ class PatientDuty(Duty[PatientCase]):
         """A scan is sealed to the key that the doctor registered on chain."""
         found = await self.ask(self.contracts.doctors.doctor(record.wallet))
         return found.sealing_key if any(found.sealing_key) else record.sealing_key
+
+    async def renew(self, wallet: str) -> PeerRecord | None:
+        """Where somebody is: as the directory says, else as a doctor's signed record in the registry says."""
+        found = await super().renew(wallet)
+        if found is not None:
+            return found
+        registered = (await self.ask(self.contracts.doctors.doctor(wallet))).record
+        if registered:
+            with contextlib.suppress(ProtocolError):
+                self.directory.add(registered)
+        return self.directory.get(wallet)
 
     # ---- certificate and market
     async def do_certify(self, pending: Pending) -> Event:
