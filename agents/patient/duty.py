@@ -77,7 +77,6 @@ class PatientDuty(Duty[PatientCase]):
             raise UserError("the address book has no terms", "deploy the contracts again")
         self.terms = terms
         self._reputations: dict[str, float] = {}
-        self._reputations_due = 0.0
 
     async def prepare(self) -> None:
         """Say that scans are welcome."""
