@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from protocols.blind.bytesio import IntArray
+import numpy as np
+
+from protocols.blind.kernels.interface import Words
+from protocols.blind.masking import ahead_word
 from protocols.blind.masks import PatientMasks
-from protocols.blind.ring import apply_term, mod
 from protocols.blind.secret import Secret
 from protocols.blind.topology import Topology
 from protocols.blind.walk import AffineStep, walk
@@ -15,32 +17,28 @@ from protocols.blind.weights import MaskedWeights
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Ahead(Secret):
-    """clips: z1 of each clip's operand, flat, mod 2^K; logits: z1 of the logits, flat, mod 2^K.
+    """clips: p of each clip, flat, not reduced mod 2^B; logits: z1 of the logits, (n, L, 1, 1) or as the network makes."""
 
-    The low bits of a clip's z1 are its rounding: u = 2^S - (z1 mod 2^S).
-    """
-
-    clips: tuple[IntArray, ...]
-    logits: IntArray
+    clips: tuple[Words, ...]
+    logits: Words
 
 
-def walk_ahead(topology: Topology, masks: PatientMasks, weights: MaskedWeights) -> Ahead:
-    """z1 = E.r + s for each affine layer; the mask of an activation's wire is the seed's own."""
-    k = topology.ring_bits
-    clips: list[IntArray] = []
+def walk_ahead(topology: Topology, masks: PatientMasks, weights: MaskedWeights, batch: int) -> Ahead:
+    """z1 = E.r + s for each affine layer; the mask of a clip's wire is the seed's own. Draws tables too."""
+    clips: list[Words] = []
     script = walk(topology, masks.image)
     try:
         step, sources = next(script)
         while True:
             if isinstance(step, AffineStep):
                 made = masks.linear(step)
-                for term, e, r in zip(step.node.terms, weights.layers[step.index], sources, strict=True):
-                    made = made + apply_term(term, e, r, k)
-                made = mod(made, k)
+                weights.linear.add(step, sources, made)
             else:
-                clips.append(mod(sources[0].reshape(-1), k))
-                made = masks.clip(step)[1]
+                z1 = np.ascontiguousarray(sources[0]).reshape(-1)
+                clips.append(ahead_word(step.clip, z1, masks.index(step)))
+                masks.hold(step)
+                made = masks.wire(step)
             step, sources = script.send(made)
     except StopIteration as end:
-        last: IntArray = end.value
-        return Ahead(tuple(clips), mod(last.reshape(-1), k))
+        last: Words = end.value
+        return Ahead(tuple(clips), last)

@@ -1,86 +1,87 @@
-"""D, the dealer: deals correlated randomness, sees neither image, weights nor anything opened, and
-receives nothing.
+"""D, the dealer: deals correlated randomness, sees neither image, weights nor anything opened.
 
-It knows the seed of P and the seed of M; from them, and fresh randomness of its own, it sends M what makes
-the halves fit: u = A.r - s for each affine layer, M's share of the tables for each clip and for the bucket.
+A tape is one use of it: from the seed that D gives P for the tape, the seed of M, and fresh randomness of its
+own, D makes the bytes that let the halves fit: u = A.r - s for each affine layer, M's share of the tables for
+each clip and for the bucket. No patient need be known: M keeps tapes, P is sent a tape's seed when it comes.
+D receives no frame at all.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import numpy as np
 
-from protocols.blind import bucket, masking
-from protocols.blind.bytesio import IntArray
+from protocols.blind import bucket
+from protocols.blind.kernels.interface import Kernels, Words
+from protocols.blind.masking import chunks
 from protocols.blind.masks import PatientMasks
-from protocols.blind.messages import Kind, Role
-from protocols.blind.party import Party, Script
+from protocols.blind.messages import Kind, encode_frames
 from protocols.blind.prg import Stream
-from protocols.blind.ring import apply_term, mod, pack
-from protocols.blind.session import UsedSessions
-from protocols.blind.topology import Topology
-from protocols.blind.walk import AffineStep, walk
-from protocols.blind.weights import epoch_of, pads
+from protocols.blind.schedule import tape_schedule
+from protocols.blind.secret import Secret
+from protocols.blind.walk import AffineStep, ClipStep, walk
+from protocols.blind.weights import Pads
 
 
-class DealerParty(Party):
-    """patient_seed: shared with P for this session. model_seed: shared with M for this network. fresh: its
-    own.
+@dataclass(frozen=True, repr=False, eq=False)
+class TapeSeeds(Secret):
+    """name: 32 public bytes. patient: what P expands. fresh: the dealer's own. All drawn for this tape alone."""
 
-    All is sent by `start`; a dealer is done then. It refuses every frame.
-    """
+    name: bytes
+    patient: bytes
+    fresh: bytes
 
-    role = Role.DEALER
 
-    def __init__(
-        self,
-        topology: Topology,
-        network_hash: bytes,
-        session: bytes,
-        patient_seed: bytes,
-        model_seed: bytes,
-        fresh: bytes,
-        used: UsedSessions,
-    ) -> None:
-        super().__init__(topology, session, used)
-        self._topology, self._hash = topology, network_hash
-        self._masks: PatientMasks | None = PatientMasks(topology, network_hash, session, patient_seed)
-        self._seeds = model_seed, fresh
+def deal_tape(pads: Pads, seeds: TapeSeeds, batch: int = 1) -> Iterator[bytes]:
+    """The frames of a tape, in order, made as they are asked for. The same seeds make the same bytes."""
+    sent = 0
+    for item, (kind, body) in zip(tape_schedule(pads.topology, batch), _Dealer(pads, seeds, batch).run(), strict=True):
+        assert (item.kind, item.size) == (kind, len(body)), (item, kind, len(body))
+        for frame in encode_frames(kind, seeds.name, sent, body):
+            sent += 1
+            yield frame
 
-    @property
-    def result(self) -> None:
-        """A dealer learns nothing."""
 
-    def _forget(self) -> None:
-        self._masks, self._seeds = None, (b"", b"")
+class _Dealer:
+    def __init__(self, pads: Pads, seeds: TapeSeeds, batch: int) -> None:
+        self._pads, self._seeds, self._batch = pads, seeds, batch
+        self._topology, self._kernels = pads.topology, pads.linear.kernels
+        self._masks = PatientMasks(self._topology, pads.network_hash, seeds.name, seeds.patient, batch)
 
-    def _fresh(self, what: bytes, index: int) -> Stream:
-        context = b"dealer", self.session, self._topology.digest, self._hash
-        return Stream(self._seeds[1], *context, what, index.to_bytes(4, "big"))
+    def _fresh(self, what: bytes, *indices: int) -> Stream:
+        context = b"dealer", self._seeds.name, self._topology.digest, self._pads.network_hash
+        return Stream(self._seeds.fresh, *context, what, *(i.to_bytes(4, "big") for i in indices))
 
-    def _run(self) -> Script:
-        m, top, k, masks = Role.MODEL, self._topology, self._topology.ring_bits, self._masks
-        assert masks is not None
-        epoch = epoch_of(top, self._hash, self._seeds[0])
-        self._emit(m, Kind.SEEDS, masks.fingerprint + epoch)
-        a = pads(top, self._hash, self._seeds[0])
+    def run(self) -> Iterator[tuple[Kind, bytes]]:
+        """Every message of the tape."""
+        top, masks, kernels = self._topology, self._masks, self._kernels
+        yield Kind.TAPE, masks.fingerprint + self._pads.epoch
         script = walk(top, masks.image)
         try:
             step, sources = next(script)
             while True:
                 if isinstance(step, AffineStep):
-                    u: IntArray = -masks.linear(step)
-                    for term, pad, r in zip(step.node.terms, a[step.index], sources, strict=True):
-                        u = u + apply_term(term, pad, r, k)
-                    self._emit(m, Kind.LINEAR, pack(mod(u, k), k))
-                    made: IntArray = np.zeros(step.shape, np.int64)
+                    yield Kind.LINEAR, self._linear(step, sources, kernels)
+                    made: Words = np.zeros((self._batch, *step.shape), np.uint32)
                 else:
-                    mask, made = masks.clip(step)
-                    body = masking.deal(step, mask, self._fresh(b"clip", step.index), k)
-                    self._emit(m, Kind.TABLES, body)
+                    yield from self._tables(step, kernels)
+                    made = masks.wire(step)
                     masks.drop(step)
                 step, sources = script.send(made)
         except StopIteration:
             pass
         if top.thresholds:
-            self._emit(m, Kind.BUCKET, bucket.deal_bucket(top, masks.bucket(), self._fresh(b"bucket", 0)))
-        yield from ()
+            yield Kind.BUCKET, bucket.deal_bucket(top, masks.bucket(), self._fresh(b"bucket"), kernels)
+
+    def _linear(self, step: AffineStep, sources: list[Words], kernels: Kernels) -> bytes:
+        """u = A.r - s, packed."""
+        u = np.negative(self._masks.linear(step))
+        self._pads.linear.add(step, sources, u)
+        return kernels.pack(u.reshape(-1), self._topology.ring_bits)
+
+    def _tables(self, step: ClipStep, kernels: Kernels) -> Iterator[tuple[Kind, bytes]]:
+        for number, part in enumerate(chunks(self._batch * step.size)):
+            fresh = self._fresh(b"clip", step.index, number).words(part.stop - part.start)
+            yield Kind.TABLES, kernels.deal(step.clip, self._masks.mask(step, part), fresh)

@@ -1,15 +1,14 @@
-"""What the seed of patient and dealer expands to in one session: P's half of all preprocessing.
+"""What the seed of patient and dealer expands to for one tape: P's half of all preprocessing.
 
-Each piece has a stream of its own, so it can be drawn in any order and again (P draws the mask of a clip
-when it sends p, and once more when it answers, rather than keep the tables).
+Each piece has a stream of its own, so it can be drawn in any order and again: P draws masks of wires and
+indices before the inference, and tables as it answers (or ahead too, as far as its memory allows).
 """
 
 from __future__ import annotations
 
-from math import prod
-
-from protocols.blind import bucket, masking
-from protocols.blind.bytesio import IntArray
+from protocols.blind import bucket
+from protocols.blind.kernels.interface import WORDS, Mask, Words
+from protocols.blind.masking import CHUNK, chunks
 from protocols.blind.prg import Stream
 from protocols.blind.secret import Secret
 from protocols.blind.topology import Topology
@@ -17,34 +16,67 @@ from protocols.blind.walk import AffineStep, ClipStep
 
 
 class PatientMasks(Secret):
-    """fingerprint: 32 public bytes by which M sees that P and the dealer share a seed."""
+    """fingerprint: 32 public bytes by which M sees that P's seed is that of its tape.
 
-    def __init__(self, topology: Topology, network_hash: bytes, session: bytes, seed: bytes) -> None:
-        self._topology, self._seed = topology, seed
-        self._context = b"session", session, topology.digest, network_hash
-        self._clips: dict[int, tuple[masking.Mask, IntArray]] = {}
+    budget: bytes of tables that `hold` may keep in memory.
+    """
+
+    def __init__(
+        self, topology: Topology, network_hash: bytes, tape: bytes, seed: bytes, batch: int, budget: int = 0
+    ) -> None:
+        self._topology, self._seed, self._batch, self._budget = topology, seed, batch, budget
+        self._context = b"tape", tape, topology.digest, network_hash, batch.to_bytes(4, "big")
+        self._held: dict[tuple[int, int], Mask] = {}
+        self._wires: dict[int, Words] = {}
+        self._index: dict[int, Words] = {}
         self.fingerprint = self._stream(b"fingerprint").octets(32).tobytes()
-        shape, k = topology.input_shape, topology.ring_bits
-        self.image: IntArray = self._stream(b"image").words(prod(shape), k).reshape(shape)
+        self.image: Words = self._stream(b"image").words(batch, *topology.input_shape)
 
-    def _stream(self, what: bytes, index: int = 0) -> Stream:
-        return Stream(self._seed, *self._context, what, index.to_bytes(4, "big"))
+    def _stream(self, what: bytes, *indices: int) -> Stream:
+        return Stream(self._seed, *self._context, what, *(i.to_bytes(4, "big") for i in indices))
 
-    def linear(self, step: AffineStep) -> IntArray:
-        """s of an affine layer."""
-        words = self._stream(b"linear", step.index).words(step.size, self._topology.ring_bits)
-        return words.reshape(step.shape)
+    def linear(self, step: AffineStep) -> Words:
+        """s of an affine layer, (n, C, H, W)."""
+        return self._stream(b"linear", step.index).words(self._batch, *step.shape)
 
-    def clip(self, step: ClipStep) -> tuple[masking.Mask, IntArray]:
-        """P's share of a clip's preprocessing, and the mask of the wire it makes."""
-        if step.index not in self._clips:
-            stream = self._stream(b"clip", step.index)
-            self._clips[step.index] = masking.draw_mask(step, stream, self._topology.ring_bits)
-        return self._clips[step.index]
+    def wire(self, step: ClipStep) -> Words:
+        """The mask of the wire that a clip makes, (n, C, H, W)."""
+        if step.index not in self._wires:
+            self._wires[step.index] = self._stream(b"wire", step.index).words(self._batch, *step.shape)
+        return self._wires[step.index]
+
+    def index(self, step: ClipStep) -> Words:
+        """P's share of r, flat, before its reduction mod 2^B."""
+        if step.index not in self._index:
+            self._index[step.index] = self._stream(b"index", step.index).words(self._batch * step.size)
+        return self._index[step.index]
+
+    def mask(self, step: ClipStep, part: slice) -> Mask:
+        """P's share of one chunk of a clip."""
+        key = step.index, part.start // CHUNK
+        held = self._held.pop(key, None)
+        return held if held is not None else self._draw(step, part)
+
+    def _draw(self, step: ClipStep, part: slice) -> Mask:
+        stream, count = self._stream(b"clip", step.index, part.start // CHUNK), part.stop - part.start
+        words = stream.words(WORDS, count)
+        rows = stream.octets(count * step.clip.row_bytes).reshape(count, -1)
+        return Mask(self.index(step)[part], words, rows)
+
+    def hold(self, step: ClipStep) -> None:
+        """Draws a clip's tables now, as far as the budget allows."""
+        for part in chunks(self._batch * step.size):
+            size = (part.stop - part.start) * (4 * WORDS + step.clip.row_bytes)
+            if size > self._budget:
+                return
+            self._budget -= size
+            self._held[step.index, part.start // CHUNK] = self._draw(step, part)
 
     def drop(self, step: ClipStep) -> None:
         """Forgets a clip's masks once they are spent."""
-        self._clips.pop(step.index, None)
+        self._wires.pop(step.index, None)
+        self._index.pop(step.index, None)
 
     def bucket(self) -> bucket.BucketMask:
-        return bucket.draw_bucket_mask(self._topology, self._stream(b"bucket"))
+        """P's share of the confidence bucket's tables."""
+        return bucket.draw_bucket_mask(self._topology, self._stream(b"bucket"), self._batch)

@@ -1,6 +1,7 @@
 """Frames: roles, kinds, the fixed header, and cutting a message into bounded frames.
 
-frame = "CB" | version (1) | kind (1) | sequence number on this link and direction (4) | session (32) | body.
+frame = "CB" | version (1) | kind (1) | sequence number on this link and direction (4) | name (32) | body.
+The name is the session's, on the dealer's link the tape's.
 The body's length follows from the schedule (`schedule.py`), so no length field exists to lie with.
 """
 
@@ -13,7 +14,7 @@ from enum import Enum, IntEnum
 from protocols.errors import ProtocolError
 
 MAGIC = b"CB"
-VERSION = 1
+VERSION = 2
 SESSION_BYTES = 32
 HEADER_BYTES = 8 + SESSION_BYTES
 PART_BYTES = 1 << 20  # the most a frame carries; a longer message is several frames
@@ -29,26 +30,22 @@ class Role(Enum):
 
 
 class Kind(IntEnum):
-    """What a message carries. Bit widths are packed tight (`ring.pack`)."""
+    """What a message carries. Bit widths are packed tight (`Kernels.pack`); n is the batch."""
 
-    HELLO = (
-        1  # P -> M: digests of topology, network, masked weights held (zeros: none); fingerprint of its seed
-    )
+    HELLO = 1  # P -> M: digests of topology, network, masked weights held (zeros: none); P's fingerprint of the tape
     WEIGHTS = 2  # M -> P: the masked weights E = W - A, K bits each
     KNOWN = 3  # M -> P: instead of WEIGHTS, the digest again: P's copy is current
-    LINEAR = 4  # D -> M: u = A.r - s of one affine layer, K bits each
-    TABLES = 5  # D -> M: M's share of one clip's tables and words
-    BUCKET = 6  # D -> M: M's share of the bucket's table
-    IMAGE = 7  # P -> M: image - r, K bits each
+    TAPE = 4  # D -> M, first: fingerprints of the tape's seed and of the seed it shares with M
+    LINEAR = 5  # D -> M: u = A.r - s of one affine layer, K bits each
+    TABLES = 6  # D -> M: M's share of one chunk of a clip
+    BUCKET = 7  # D -> M: M's share of the bucket's tables
     MASKED = 8  # P -> M: p of one clip, B bits each
-    MASKED_LOGIT = 9  # P -> M: p of the bucket, L bits
-    OPEN = 10  # M -> P: m and M's three table bits of one clip, B + 3 bits each
-    REPLY = 11  # P -> M: delta and P's three table bits, K + 3 bits each
-    LOGITS = (
-        12  # M -> P: its shares of the logits, K bits each; of the count of cut activations; m of the bucket
-    )
-    ANSWER = 13  # P -> M: its two table bits of the bucket
-    SEEDS = 14  # D -> M, first: fingerprints of the seeds it shares with P and with M
+    MASKED_LOGIT = 9  # P -> M: p of the bucket, L bits an image
+    IMAGE = 10  # P -> M: image - r, K bits each; from here on it is the inference itself
+    OPEN = 11  # M -> P: m and M's five table bits of one chunk of a clip, B + 5 bits each
+    REPLY = 12  # P -> M: P's new share and three table bits of that chunk, K + 3 bits each
+    LOGITS = 13  # M -> P: its shares of the logits, K bits each; m of the bucket, L bits an image
+    ANSWER = 14  # P -> M: the number of the image that counts (2 bytes); its two table bits of the bucket
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,19 +62,26 @@ class Frame:
 
     kind: int
     sequence: int
-    session: bytes
+    name: bytes
     body: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One message of the schedule: its ends, kind, the step it belongs to, and its exact size in bytes."""
+    """One message of the schedule: its ends, kind, exact size in bytes, and what it belongs to.
+
+    place: the node of the topology, or -1. index, part: the step and chunk it serves. online: whether it is
+    sent after the image.
+    """
 
     sender: Role
     receiver: Role
     kind: Kind
-    index: int
     size: int
+    place: int = -1
+    index: int = 0
+    part: int = 0
+    online: bool = False
 
 
 def bad_frame(why: str) -> ProtocolError:
@@ -89,10 +93,10 @@ def parts(size: int) -> int:
     return max(1, -(-size // PART_BYTES))
 
 
-def encode_frames(kind: Kind, session: bytes, first: int, message: bytes) -> Iterator[bytes]:
+def encode_frames(kind: Kind, name: bytes, first: int, message: bytes) -> Iterator[bytes]:
     """The frames of one message, numbered from `first`."""
     for i in range(parts(len(message))):
-        head = MAGIC + bytes((VERSION, kind)) + (first + i).to_bytes(4, "big") + session
+        head = MAGIC + bytes((VERSION, kind)) + (first + i).to_bytes(4, "big") + name
         yield head + message[i * PART_BYTES : (i + 1) * PART_BYTES]
 
 

@@ -1,48 +1,57 @@
 """M, the model's side: holds the weights, learns the confidence bucket alone.
 
 Online it does one exact integer layer after another on masked wires x - r: z0 = W.(x - r) + u + bias, u =
-A.r - s from the dealer; P holds z1 = E.r + s; z0 + z1 = W.x + bias.
+A.r - s from the dealer's tape; P holds z1 = E.r + s; z0 + z1 = W.x + bias.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Generator
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import numpy as np
 
-from protocols.blind import bucket, masking
-from protocols.blind.bytesio import IntArray
-from protocols.blind.messages import Kind, Role
-from protocols.blind.network import Network
-from protocols.blind.party import Message, Party, Script
-from protocols.blind.ring import apply_term, mod, pack, unpack
-from protocols.blind.schedule import FLAGS
+from protocols.blind import bucket
+from protocols.blind.kernels.interface import Mask, Words
+from protocols.blind.masking import WINDOW, chunks
+from protocols.blind.messages import Item, Kind, Role, bad_frame
+from protocols.blind.party import Clock, Party, Script
 from protocols.blind.session import UsedSessions
 from protocols.blind.walk import AffineStep, ClipStep, clip_steps, walk
-from protocols.blind.weights import MaskedWeights
+from protocols.blind.weights import ModelWeights
 from protocols.errors import ProtocolError
 
 
 @dataclass(frozen=True)
 class ModelResult:
-    """bucket: 0 unsure .. 3 very sure; None for a network without thresholds."""
+    """bucket: 0 unsure .. 3 very sure, of the image that counts; None for a network without thresholds."""
 
     bucket: int | None
 
 
 class ModelParty(Party):
-    """M in one session. masked: `mask_weights(network, seed)`, the seed shared with this session's dealer."""
+    """M in one session. weights: shared with the tape's dealer by their seed. batch: images, as in the tape."""
 
     role = Role.MODEL
 
-    def __init__(self, network: Network, masked: MaskedWeights, session: bytes, used: UsedSessions) -> None:
-        super().__init__(network.topology, session, used)
-        self._network: Network | None = network
-        self._masked: MaskedWeights | None = masked
-        self._topology = network.topology
-        self._cut = 0
+    def __init__(
+        self,
+        weights: ModelWeights,
+        session: bytes,
+        tape: bytes,
+        used: UsedSessions,
+        batch: int = 1,
+        clock: Clock | None = None,
+    ) -> None:
+        topology = weights.network.topology
+        super().__init__(topology, session, tape, used, batch, clock=clock)
+        self._weights: ModelWeights | None = weights
+        self._topology, self._kernels = topology, weights.kernels
+        self._clips = clip_steps(topology)
+        self._replies = 0
         self._result: ModelResult | None = None
 
     @property
@@ -52,108 +61,137 @@ class ModelParty(Party):
         return self._result
 
     def _forget(self) -> None:
-        self._network = self._masked = None
+        self._weights = None
+
+    def _free(self, frm: Role) -> bool:
+        """Both may send ahead of need; `_read` refuses what answers a message that was not sent yet."""
+        return True
+
+    def _in_turn(self, kind: Kind) -> bool:
+        said = self._emitted
+        if kind is Kind.REPLY:
+            self._replies += 1
+            return self._replies <= said[Kind.OPEN]
+        if kind in (Kind.MASKED, Kind.MASKED_LOGIT, Kind.IMAGE):
+            return said[Kind.WEIGHTS] + said[Kind.KNOWN] > 0
+        return kind is not Kind.ANSWER or said[Kind.LOGITS] > 0
+
+    def _read(self, kind: Kind, item: Item, body: bytes) -> Any:
+        top, n, kernels = self._topology, self.batch, self._kernels
+        if not self._in_turn(kind):
+            raise bad_frame("its sender is not to speak now")
+        if kind is Kind.LINEAR:
+            return kernels.unpack(body, n * prod(top.shapes[item.place + 1]), top.ring_bits)
+        if kind is Kind.MASKED:
+            step = self._clips[item.index]
+            return kernels.unpack(body, n * step.size, step.clip.width)
+        if kind is Kind.TABLES:
+            step = self._clips[item.index]
+            part = list(chunks(n * step.size))[item.part]
+            return kernels.accept(step.clip, part.stop - part.start, body)
+        if kind is Kind.MASKED_LOGIT:
+            return kernels.unpack(body, n, top.logit_bits)
+        if kind is Kind.BUCKET:
+            return bucket.read_bucket_correction(top, body, n, kernels)
+        if kind is Kind.IMAGE:
+            shape = n, *top.input_shape
+            return kernels.unpack(body, prod(shape), top.ring_bits).reshape(shape)
+        return body
 
     def _run(self) -> Script:
-        p, top, k = Role.PATIENT, self._topology, self._topology.ring_bits
-        _, hello = yield p
-        _, seeds = yield Role.DEALER
+        p, top = Role.PATIENT, self._topology
+        hello = yield p
+        seeds = yield Role.DEALER
         self._greet(hello, seeds)
-        _, body = yield p
-        image = unpack(body, prod(top.input_shape), k).reshape(top.input_shape)
-        masked: list[IntArray] = []
-        for step in clip_steps(top):
-            _, body = yield p
-            masked.append(unpack(body, step.size, step.bits))
-        ahead = 0
-        if top.thresholds:
-            _, body = yield p
-            ahead = int(unpack(body, 1, top.logit_bits)[0])
+        masked: list[Words] = []
+        for _ in self._clips:
+            masked.append((yield p))
+        ahead: Words | None = (yield p) if top.thresholds else None
+        image = yield p
+        self._lap(-1)
         z0 = yield from self._infer(image, masked)
         yield from self._finish(z0, ahead)
 
     def _greet(self, hello: bytes, seeds: bytes) -> None:
         """Checks that all three speak of one network and one set of seeds; sends the masked weights."""
-        network, masked = self._network, self._masked
-        assert network is not None
-        assert masked is not None
+        weights = self._weights
+        assert weights is not None
+        masked = weights.masked
         name, held, fingerprint = hello[:64], hello[64:96], hello[96:]
-        if name != self._topology.digest + network.network_hash():
+        if name != self._topology.digest + weights.network_hash:
             raise ProtocolError("the patient asks for another network", "quote the network again")
         if seeds != fingerprint + masked.epoch:
-            raise ProtocolError("the dealer holds other seeds than patient or model", "agree on seeds again")
+            raise ProtocolError("the dealer holds other seeds than patient or model", "take another tape")
         if held == masked.digest:
             self._emit(Role.PATIENT, Kind.KNOWN, held)
         else:
             self._emit(Role.PATIENT, Kind.WEIGHTS, masked.encode())
 
-    def _infer(self, image: IntArray, masked: list[IntArray]) -> Generator[Role, Message, IntArray]:
+    def _infer(self, image: Words, masked: list[Words]) -> Generator[Role, Any, Words]:
         """The layers in turn; returns M's share of the logits."""
-        k = self._topology.ring_bits
         script = walk(self._topology, image)
         try:
             step, sources = next(script)
             while True:
-                _, body = yield Role.DEALER
                 if isinstance(step, AffineStep):
-                    made = self._affine(step, sources, unpack(body, step.size, k))
+                    u = yield Role.DEALER
+                    made = self._affine(step, sources, u.reshape(self.batch, *step.shape))
                 else:
-                    mask = masking.read_correction(step, body, k)
-                    m, mine = self._open(step, mask, mod(sources[0], k), masked[step.index])
-                    _, reply = yield Role.PATIENT
-                    made = self._close(step, mask, m, mine, reply)
+                    made = yield from self._clip(step, sources[0], masked[step.index])
+                    masked[step.index] = made[:0]
+                self._lap(step.place)
                 step, sources = script.send(made)
         except StopIteration as end:
-            z0: IntArray = end.value
+            z0: Words = end.value
             return z0
 
-    def _affine(self, step: AffineStep, sources: list[IntArray], u: IntArray) -> IntArray:
-        network, k = self._network, self._topology.ring_bits
-        assert network is not None
-        z = u.reshape(step.shape) + network.biases[step.index][:, None, None]
-        for term, w, x in zip(step.node.terms, network.weights[step.index], sources, strict=True):
-            z = z + apply_term(term, w, x, k)
-        return mod(z, k)
+    def _affine(self, step: AffineStep, sources: list[Words], z: Words) -> Words:
+        weights = self._weights
+        assert weights is not None
+        z += weights.biases[step.index].astype(np.uint32)[:, None, None]
+        weights.linear.add(step, sources, z)
+        return z
 
-    def _open(
-        self, step: ClipStep, mask: masking.Mask, z0: IntArray, p: IntArray
-    ) -> tuple[IntArray, IntArray]:
-        """Sends m and M's table bits; returns them, the flips applied."""
-        m = mod((z0.reshape(-1) >> step.shift) + mask.words[0] + p, step.bits)
-        mine = masking.look_up(step, mask, m)
-        word = m | masking.flag(mine) << step.bits
-        self._emit(Role.PATIENT, Kind.OPEN, pack(word, step.bits + FLAGS))
-        return m, mine ^ masking.flips(step, m)
+    def _clip(self, step: ClipStep, z0: Words, p: Words) -> Generator[Role, Any, Words]:
+        """Opens every chunk, closes it with P's reply: the masked wire x - r."""
+        flat = np.ascontiguousarray(z0).reshape(-1)
+        made = np.empty_like(flat)
+        waiting: deque[tuple[slice, Words, Mask]] = deque()
+        for part in chunks(flat.size):
+            mask = yield Role.DEALER
+            message, opened = self._kernels.open(step.clip, flat[part], p[part], mask)
+            self._emit(Role.PATIENT, Kind.OPEN, message)
+            waiting.append((part, opened, mask))
+            if len(waiting) == WINDOW:
+                yield from self._close(step, made, *waiting.popleft())
+        while waiting:
+            yield from self._close(step, made, *waiting.popleft())
+        return made.reshape(self.batch, *step.shape)
 
     def _close(
-        self, step: ClipStep, mask: masking.Mask, m: IntArray, mine: IntArray, reply: bytes
-    ) -> IntArray:
-        """The masked wire x - r, from P's reply."""
-        k = self._topology.ring_bits
-        word = unpack(reply, step.size, k + FLAGS)
-        opened = mine ^ masking.unflag(word >> k)
-        if step.counted:
-            self._cut += masking.share_of_count(mask, opened, True)
-        y = masking.share_of_clip(step, mask, m, opened, True) + mod(word, k)
-        return mod(y, k).reshape(step.shape)
+        self, step: ClipStep, made: Words, part: slice, opened: Words, mask: Mask
+    ) -> Generator[Role, Any, None]:
+        reply = yield Role.PATIENT
+        made[part] = self._kernels.close(step.clip, opened, reply, mask)
 
-    def _finish(self, z0: IntArray, ahead: int) -> Script:
+    def _finish(self, z0: Words, ahead: Words | None) -> Generator[Role, Any, None]:
         """Opens the logits to P, and the bucket to both."""
-        top, p = self._topology, Role.PATIENT
-        k, bits = top.ring_bits, top.logit_bits
-        words = [mod(z0.reshape(-1), k)]
-        if top.overflow == "calibrated":
-            words.append(np.array([self._cut % (1 << k)]))
-        body = pack(np.concatenate(words), k)
-        if not top.thresholds:
+        top, p, kernels = self._topology, Role.PATIENT, self._kernels
+        body = kernels.pack(np.ascontiguousarray(z0).reshape(-1), top.ring_bits)
+        if ahead is None:
             self._emit(p, Kind.LOGITS, body)
             self._result = ModelResult(None)
+            self._lap(-1)
             return
-        _, correction = yield Role.DEALER
-        mask = bucket.read_bucket_correction(top, correction)
-        m = (bucket.high_part(top, bucket.margin(top, z0)) + mask.r + ahead) % (1 << bits)
-        self._emit(p, Kind.LOGITS, body + pack(np.array([m]), bits))
-        _, answer = yield p
-        if answer[0] > 3:
+        mask = yield Role.DEALER
+        m = bucket.high_part(top, bucket.margin(top, z0)) + mask.r + ahead
+        m &= np.uint32((1 << top.logit_bits) - 1)
+        self._emit(p, Kind.LOGITS, body + kernels.pack(m, top.logit_bits))
+        answer = yield p
+        counts, theirs = int.from_bytes(answer[:2], "big"), answer[2]
+        if theirs > 3 or counts >= self.batch:
             raise ProtocolError("the patient's answer is no bucket share", "end the session")
-        self._result = ModelResult(bucket.entry(mask, m) ^ answer[0])
+        self._result = ModelResult(bucket.entry(mask, m, counts) ^ theirs)
+        self._lap(-1)
+
+

@@ -1,16 +1,17 @@
-"""What the three parties have in common: frames in, frames out, one order, one use.
+"""What the two parties have in common: frames in, frames out, one order, one use.
 
-A party is a script (a generator) that yields the role whose next message it awaits and is sent that message's
-bytes; it emits its own. Around it, every frame is checked against the schedule before the script sees a byte:
-link, session, sequence number, kind, exact length, turn. The first fault ends the party: its script and
-all it holds are dropped, and every later call raises `ProtocolError`.
+A party is a script (a generator) that yields the role whose next message it awaits and is sent that message;
+it emits its own. Around it, every frame is checked against the schedule before the script sees a byte: link,
+name, sequence number, kind, exact length, turn. The first fault ends the party: its script and all it holds
+are dropped, and every later call raises `ProtocolError`.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Generator
-from typing import TypeAlias
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 from protocols.blind.messages import (
     PART_BYTES,
@@ -22,14 +23,22 @@ from protocols.blind.messages import (
     decode_frame,
     encode_frames,
 )
-from protocols.blind.schedule import schedule
+from protocols.blind.schedule import MAX_BATCH, schedule
 from protocols.blind.secret import Secret
 from protocols.blind.session import UsedSessions
 from protocols.blind.topology import Topology
 from protocols.errors import ProtocolError
 
-Message: TypeAlias = tuple[Kind, bytes]
-Script: TypeAlias = Generator[Role, Message, None]
+Clock: TypeAlias = Callable[[], float]
+Script: TypeAlias = Generator[Role, Any, None]  # it is sent a message's body, as `_read` made it
+
+
+@dataclass(frozen=True, slots=True)
+class Lap:
+    """Seconds on the party's clock when it had done with a node of the topology; -1: with what follows the last."""
+
+    place: int
+    at: float
 
 
 class _Inbox:
@@ -37,12 +46,15 @@ class _Inbox:
 
     def __init__(self, items: list[Item]) -> None:
         self.items = deque(items)
-        self.ready: deque[Message] = deque()
+        self.ready: deque[tuple[int, Any]] = deque()
+        self.backlog = 0
         self._parts: list[bytes] = []
         self._sequence = self._got = 0
 
-    def take(self, kind: int, sequence: int, body: bytes, size_of: dict[Kind, int]) -> bool:
-        """Takes the next frame; True when it ends a message. size_of: kinds that may stand instead."""
+    def take(
+        self, kind: int, sequence: int, body: bytes, size_of: dict[Kind, int]
+    ) -> tuple[Kind, Item, bytes] | None:
+        """Takes the next frame; the message that it ends, if it ends one. size_of: kinds that may stand instead."""
         if not self.items:
             raise bad_frame("nothing more was due from its sender")
         due = self.items[0]
@@ -55,33 +67,47 @@ class _Inbox:
         self._sequence += 1
         self._got += len(body)
         self._parts.append(body)
-        if last := self._got == size:
-            self.items.popleft()
-            self.ready.append((Kind(kind), b"".join(self._parts)))
-            self._parts, self._got = [], 0
-        return last
+        if self._got < size:
+            return None
+        whole = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        self._parts, self._got = [], 0
+        return Kind(kind), self.items.popleft(), whole
 
 
 class Party(Secret):
-    """Base of `PatientParty`, `ModelParty`, `DealerParty`. Made for one session; drives the script of its
-    subclass.
+    """Base of `PatientParty` and `ModelParty`. Made for one session and one tape; drives its subclass's script.
 
     start() -> frames to send first; receive(frm, frame) -> frames to send next. Both raise
     `ProtocolError`, after which the party is dead. done: nothing more is due. steps_done, steps_total:
-    messages sent or received, of all.
+    messages sent or received, of all. laps: what it spent, by `clock`.
     """
 
     role: Role
 
-    def __init__(self, topology: Topology, session: bytes, used: UsedSessions, known: bool = False) -> None:
+    def __init__(
+        self,
+        topology: Topology,
+        session: bytes,
+        tape: bytes,
+        used: UsedSessions,
+        batch: int,
+        known: bool = False,
+        clock: Clock | None = None,
+    ) -> None:
+        if not 1 <= batch <= MAX_BATCH:
+            raise ProtocolError(f"a batch of {batch} images is outside 1..{MAX_BATCH}", "send fewer at once")
         used.claim(session)
-        items = schedule(topology, known)
-        self.session = session
+        used.claim(tape)
+        items = schedule(topology, batch, known)
+        self.session, self.tape, self.batch = session, tape, batch
         self.done = False
+        self.laps: list[Lap] = []
+        self._clock = clock
         self._dead = False
         self._script: Script | None = None
         self._awaits: Role | None = None
         self._outbox: list[Out] = []
+        self._emitted: Counter[Kind] = Counter()
         self._due_out = {r: deque(i for i in items if (i.sender, i.receiver) == (self.role, r)) for r in Role}
         self._sent = dict.fromkeys(Role, 0)
         self._inboxes = {
@@ -97,6 +123,10 @@ class Party(Secret):
     def _forget(self) -> None:
         """The subclass drops its secrets."""
 
+    def _read(self, kind: Kind, item: Item, body: bytes) -> Any:
+        """What the script is sent of a message; done as it comes, so that it is ready when it is needed."""
+        return body
+
     def _free(self, frm: Role) -> bool:
         """Whether frames of this link may come before they are awaited."""
         return frm is Role.DEALER
@@ -105,11 +135,16 @@ class Party(Secret):
         """Kinds, with their sizes, that may stand in place of the message due."""
         return {}
 
+    def backlog(self, frm: Role) -> int:
+        """Bytes that came from `frm` and were not used yet: a pump stops reading when they are many."""
+        inbox = self._inboxes.get(frm)
+        return inbox.backlog if inbox is not None else 0
+
     def start(self) -> list[Out]:
         if self._dead or self.done or self._script is not None:
             raise ProtocolError("this party was started before", "make a new one with a fresh session")
         self._script = self._run()
-        return self._guard(lambda: self._advance(None))
+        return self._guard(lambda: self._advance(True))
 
     def receive(self, frm: Role, frame: bytes) -> list[Out]:
         if self._dead:
@@ -139,22 +174,28 @@ class Party(Secret):
 
     def _accept(self, frm: Role, data: bytes) -> None:
         frame = decode_frame(data)
-        if frame.session != self.session:
-            raise bad_frame("it is of another session")
-        if frm not in self._inboxes or not (self._free(frm) or self._awaits is frm):
+        if frame.name != (self.tape if frm is Role.DEALER else self.session):
+            raise bad_frame("it is of another session or tape")
+        inbox = self._inboxes.get(frm)
+        if inbox is None or not (self._free(frm) or self._awaits is frm):
             raise bad_frame("its sender is not to speak now")
-        if self._inboxes[frm].take(frame.kind, frame.sequence, frame.body, self._instead()):
+        message = inbox.take(frame.kind, frame.sequence, frame.body, self._instead())
+        if message is not None:
             self.steps_done += 1
-            self._advance(frm)
+            inbox.backlog += len(message[2])
+            inbox.ready.append((len(message[2]), self._read(*message)))
+            self._advance(False)
 
-    def _advance(self, came: Role | None) -> None:
+    def _advance(self, first: bool) -> None:
         """Runs the script as far as the messages at hand allow."""
         assert self._script is not None
         try:
-            if came is None:
+            if first:
                 self._awaits = next(self._script)
-            while self._awaits is not None and self._inboxes[self._awaits].ready:
-                self._awaits = self._script.send(self._inboxes[self._awaits].ready.popleft())
+            while self._awaits is not None and (inbox := self._inboxes[self._awaits]).ready:
+                size, message = inbox.ready.popleft()
+                inbox.backlog -= size
+                self._awaits = self._script.send(message)
         except StopIteration:
             self.done = True
             out = self._outbox
@@ -168,5 +209,10 @@ class Party(Secret):
             assert (due.kind, due.size) == (kind, len(message)), (due, kind, len(message))
         frames = list(encode_frames(kind, self.session, self._sent[to], message))
         self._sent[to] += len(frames)
+        self._emitted[kind] += 1
         self.steps_done += 1
         self._outbox += [Out(to, frame) for frame in frames]
+
+    def _lap(self, place: int) -> None:
+        if self._clock is not None:
+            self.laps.append(Lap(place, self._clock()))

@@ -7,16 +7,18 @@ Two contexts never share a key, so the counter may start at zero and streams may
 from __future__ import annotations
 
 import hashlib
+from math import prod
 
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from protocols.blind.bytesio import IntArray
-from protocols.blind.ring import Bytes
+from protocols.blind.kernels.interface import Bytes, Words
 from protocols.blind.secret import Secret
 from protocols.errors import ProtocolError
 
 SEED_BYTES = 32
+BLOCK = 1 << 18  # bytes that are encrypted at a time, small enough for the cache
+ZEROS = memoryview(bytes(BLOCK))
 
 
 class Stream(Secret):
@@ -34,9 +36,13 @@ class Stream(Secret):
 
     def octets(self, count: int) -> Bytes:
         """The next `count` bytes."""
-        return np.frombuffer(self._cipher.update(bytes(count)), np.uint8)
+        made = np.empty(count, np.uint8)
+        view = memoryview(made)
+        for at in range(0, count, BLOCK):
+            size = min(BLOCK, count - at)
+            self._cipher.update_into(ZEROS[:size], view[at : at + size])
+        return made
 
-    def words(self, count: int, bits: int) -> IntArray:
-        """The next `count` uniform integers in 0..2^bits-1, bits <= 32; four bytes are spent on each."""
-        raw = np.frombuffer(self._cipher.update(bytes(4 * count)), "<u4").astype(np.int64)
-        return raw & ((1 << bits) - 1)
+    def words(self, *shape: int) -> Words:
+        """The next words, each uniform in 0..2^32-1: a representative of a uniform element of every Z_2^K."""
+        return self.octets(4 * prod(shape)).view("<u4").reshape(shape)
