@@ -1,6 +1,7 @@
 """A strict reader and writer of fixed-width fields: every fault is a `ProtocolError`, nothing is left over.
 
-Integers are big-endian, floats IEEE 754 double, arrays little-endian int32 with their element count known.
+Integers are big-endian, floats IEEE 754 double. An array of known element count is one byte that says how many
+bytes an element takes (1 to 4, the least that holds them all), then the elements, little-endian two's complement.
 """
 
 from __future__ import annotations
@@ -14,6 +15,12 @@ from numpy.typing import NDArray
 from protocols.errors import ProtocolError
 
 IntArray = NDArray[np.int64]
+
+
+def _width(values: IntArray) -> int:
+    """The least number of bytes that holds every element."""
+    largest = max(int(values.max(initial=0)), -1 - int(values.min(initial=0)))
+    return max(1, (largest.bit_length() + 8) // 8)
 
 
 class Writer:
@@ -38,7 +45,11 @@ class Writer:
         self._parts.append(struct.pack(">d", value))
 
     def ints(self, values: IntArray) -> None:
-        self._parts.append(values.astype("<i4").tobytes())
+        """values: within int32."""
+        width = _width(values)
+        octets = values.astype("<i4").reshape(-1).view(np.uint8).reshape(-1, 4)
+        self.u8(width)
+        self._parts.append(octets[:, :width].tobytes())
 
     def bytes(self) -> bytes:
         return b"".join(self._parts)
@@ -72,7 +83,16 @@ class Reader:
         return value
 
     def ints(self, count: int) -> IntArray:
-        return np.frombuffer(self.raw(4 * count), dtype="<i4").astype(np.int64)
+        width = self.u8()
+        if not 1 <= width <= 4:
+            raise ProtocolError(f"the {self._what} holds an array of an unknown kind", "encode it again")
+        octets = np.frombuffer(self.raw(width * count), np.uint8).reshape(count, width)
+        wide = np.zeros((count, 4), np.uint8)
+        wide[:, 4 - width :] = octets
+        values = (wide.reshape(-1).view("<i4") >> (32 - 8 * width)).astype(np.int64)
+        if _width(values) != width:
+            raise ProtocolError(f"the {self._what} holds an array that is not canonical", "encode it again")
+        return values
 
     def end(self) -> None:
         if self._at != len(self._data):

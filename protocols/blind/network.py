@@ -1,24 +1,24 @@
 """A quantised network: the public `Topology` and the model's secret integer weights.
 
-    from protocols.blind.network import Affine, Conv, Dense, Flatten, Network, Relu, SumPool, Topology
+    from protocols.blind.network import Affine, Clip, Conv, Dense, Flatten, Network, SumPool, Topology
 
     topology = Topology(
-        input_shape=(3, 32, 32), ring_bits=22, table_bits=10, input_scale=1 / 64,
-        logit_scale=0.001, thresholds=(500, 1500, 3000), overflow="proved",
+        input_shape=(3, 32, 32), ring_bits=24, input_scale=1 / 64, logit_scale=0.001, thresholds=(500, 1500, 3000),
         nodes=(
             Affine((Conv(source=0, out=6, kernel=5),)),      # makes wire 1
-            Relu(source=1, cap=255),                         # wire 2: activations 0..255
+            Clip(source=1, low_bits=8, high_bits=4),         # wire 2: activations 0..255, S = 24 - 12
             SumPool(source=2),                               # wire 3: sums of four, 0..1020
             Affine((Conv(source=3, out=16, kernel=5),)),     # wire 4
-            Relu(source=4, cap=255), SumPool(source=5), Flatten(source=6),
+            Clip(source=4, low_bits=8, high_bits=4), SumPool(source=5), Flatten(source=6),
             Affine((Dense(source=7, out=1),)),               # wire 8: the logit
         ),
     )
     network = Network(
         topology,
         weights=((w1,), (w2,), (w3,)),   # one tuple an Affine, one integer array a term:
-                                         # Conv (out, in, k, k), Dense (out, in), Scale (channels,)
-        biases=(b1, b2, b3),             # (out,)
+                                         # Conv (out, in / groups, k, k), ConvTranspose (in, out, k, k),
+                                         # Dense (out, in), Scale (channels,); all below 2^15 in magnitude
+        biases=(b1, b2, b3),             # (out,), within K bits
         salt=secrets.token_bytes(32),    # hides the weights behind `network_hash`; kept with them
     )
     network.network_hash()               # 32 bytes, public, on chain
@@ -27,7 +27,7 @@
 A skip connection around two convolutions:
 `Affine((Conv(source=5, out=16, kernel=3, padding=1), Scale(source=3)))`.
 With one unit of the accumulator worth `a` and one unit of the input wire worth `s`, weight = round(w * s / a)
-and bias = round(b / a); the activation after `Relu` has units of a * 2^(K - bits).
+and bias = round(b / a); the activation after `Clip` has units of a * 2^S.
 """
 
 from __future__ import annotations
@@ -40,40 +40,48 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocols.blind.bytesio import IntArray, Reader, Writer
-from protocols.blind.layers import refuse, weight_shape
+from protocols.blind.layers import refuse
 from protocols.blind.secret import Secret
+from protocols.blind.shapes import weight_shape
 from protocols.blind.topology import (
     MAX_TOPOLOGY_BYTES,
     Affine,
+    Clip,
+    Concat,
     Conv,
+    ConvTranspose,
     Dense,
     Flatten,
     GlobalSum,
     MaxPool,
-    Relu,
     Scale,
     SumPool,
     Topology,
+    Upsample,
 )
 
 __all__ = [
     "Affine",
+    "Clip",
+    "Concat",
     "Conv",
+    "ConvTranspose",
     "Dense",
     "Flatten",
     "GlobalSum",
     "MaxPool",
     "Network",
-    "Relu",
     "Scale",
     "SumPool",
     "Topology",
+    "Upsample",
     "weight_shapes",
 ]
 
-MAGIC = b"CDN1"
+MAGIC = b"CDN2"
 SALT_BYTES = 32
 MAX_WEIGHTS = 1 << 26
+WEIGHT_BITS = 16  # sign included: |w| < 2^15
 
 
 def weight_shapes(topology: Topology) -> tuple[tuple[tuple[int, ...], ...], ...]:
@@ -95,8 +103,9 @@ def bias_shapes(topology: Topology) -> tuple[tuple[int], ...]:
 class Network(Secret):
     """Topology and integer weights; immutable, secret to the model's owner.
 
-    Weights and biases are integers in -2^(K-1)..2^(K-1)-1. When the topology says 'proved', the worst case
-    over every image is computed here and a network that could wrap is refused (`ProtocolError`).
+    Weights are integers below 2^15 in magnitude, biases lie in -2^(K-1)..2^(K-1)-1. The worst case over every
+    image whatever is computed here, and a network that could leave the range in which the protocol is exact is
+    refused (`ProtocolError`), as is one whose arrays do not fit its layers.
     """
 
     __slots__ = ("_biases", "_salt", "_topology", "_weights")
@@ -118,16 +127,17 @@ class Network(Secret):
         if len(weights) != len(shapes) or any(len(a) != len(b) for a, b in zip(weights, shapes, strict=True)):
             raise refuse("its weights do not fit its layers")
         self._topology, self._salt = topology, salt
-        k = topology.ring_bits
+        largest = (1 << (WEIGHT_BITS - 1)) - 1
         self._weights = tuple(
-            tuple(_checked(w, s, k) for w, s in zip(ws, ss, strict=True))
+            tuple(_checked(w, s, -largest, largest) for w, s in zip(ws, ss, strict=True))
             for ws, ss in zip(weights, shapes, strict=True)
         )
         if len(biases) != len(shapes):
             raise refuse("its biases do not fit its layers")
-        self._biases = tuple(_checked(b, s, k) for b, s in zip(biases, bias_shapes(topology), strict=True))
-        if topology.overflow == "proved":
-            worst_case(self).require_safe()
+        half = 1 << (topology.ring_bits - 1)
+        offsets = zip(biases, bias_shapes(topology), strict=True)
+        self._biases = tuple(_checked(b, s, -half, half - 1) for b, s in offsets)
+        worst_case(self).require_safe()
 
     @property
     def topology(self) -> Topology:
@@ -185,16 +195,15 @@ class Network(Secret):
         return hashlib.blake2b(self.encode(), digest_size=32, person=b"crypdoc/network").digest()
 
 
-def _checked(values: NDArray[np.generic], shape: tuple[int, ...], ring_bits: int) -> IntArray:
+def _checked(values: NDArray[np.generic], shape: tuple[int, ...], low: int, high: int) -> IntArray:
     """A read-only int64 copy of an integer array of the right shape and range."""
     array = np.asarray(values)
     if array.shape != shape or array.dtype.kind not in "iu":
         raise refuse(
             f"weights of shape {array.shape} and type {array.dtype} stand where integers {shape} belong"
         )
-    copy = np.array(array, dtype=np.int64)
-    half = 1 << (ring_bits - 1)
-    if copy.size and (int(copy.min()) < -half or int(copy.max()) >= half):
-        raise refuse(f"a weight or bias does not fit {ring_bits} bits")
+    if array.size and (int(array.min()) < low or int(array.max()) > high):
+        raise refuse(f"a weight or bias lies outside {low}..{high}")
+    copy = np.array(array, dtype=np.int64, order="C")
     copy.setflags(write=False)
     return copy

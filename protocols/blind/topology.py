@@ -1,18 +1,20 @@
 """The public shape of a network: what patient, model and dealer all know. No weights here.
 
 A topology is a list of nodes in order. Wire 0 is the image; node i makes wire i + 1 and reads earlier wires
-only. All wires are integers mod 2^K (`ring_bits` = K) of shape (channels, height, width).
+only. All wires are integers mod 2^K (`ring_bits` = K) of shape (channels, height, width), in batches of n.
 
 | node | wire it makes |
 |---|---|
-| `Affine(terms)` | accumulator: sum of terms + bias. Terms: `Conv`, `Dense`, `Scale` (skips) |
-| `Relu(source, cap, bits)` | clip(round(accumulator / 2^S), 0, cap), S = K - bits, bits = `table_bits` if 0 |
-| `SumPool(source)` | sums of 2x2 blocks: four times average pooling; the next weights take up the 4 |
+| `Affine(terms)` | sum of terms + bias. Terms: `Conv`, `ConvTranspose`, `Dense`, `Scale` (skips) |
+| `Clip(source, low_bits, high_bits, low)` | round(v / 2^S) cut to low..low + 2^low_bits - 1; S = K - B |
+| `SumPool(source, kernel, stride, padding)` | sums of blocks: average pooling; the next weights take up the divisor |
 | `GlobalSum(source)` | sum over height and width, shape (C, 1, 1) |
-| `MaxPool(source)` | maximum of 2x2 blocks of an activation (a `Relu` or another `MaxPool`) |
+| `MaxPool(source, kernel, stride, padding)` | maximum of blocks of an activation |
+| `Concat(sources)` | the wires' channels one after the other |
+| `Upsample(source, factor)` | every element `factor` times along rows and columns |
 | `Flatten(source)` | the same numbers in C order, shape (C*H*W, 1, 1) |
 
-The last node is an `Affine`: its accumulators are the logits.
+The last node is an `Affine`: its values are the logits.
 """
 
 from __future__ import annotations
@@ -22,52 +24,53 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
-from typing import Literal, TypeAlias
 
 from protocols.blind.bytesio import Reader, Writer
 from protocols.blind.layers import (
     Affine,
+    Clip,
+    Concat,
     Conv,
+    ConvTranspose,
     Dense,
     Flatten,
     GlobalSum,
     MaxPool,
     Node,
-    Relu,
     Scale,
+    Shape,
     SumPool,
     Term,
+    Upsample,
     read_node,
     refuse,
-    shape_of,
     write_node,
 )
+from protocols.blind.shapes import wire_shapes
 
 __all__ = [
     "Affine",
+    "Clip",
+    "Concat",
     "Conv",
+    "ConvTranspose",
     "Dense",
     "Flatten",
     "GlobalSum",
     "MaxPool",
     "Node",
-    "Overflow",
-    "Relu",
     "Scale",
+    "Shape",
     "SumPool",
     "Term",
     "Topology",
+    "Upsample",
 ]
 
-Shape: TypeAlias = tuple[int, int, int]
-Overflow: TypeAlias = Literal["proved", "calibrated"]
-
-MAGIC = b"CDT1"
+MAGIC = b"CDT2"
 MAX_TOPOLOGY_BYTES = 64 * 1024
 MAX_NODES = 512
 MAX_RING_BITS, MIN_RING_BITS = 24, 8
-MAX_TABLE_BITS, MIN_TABLE_BITS = 12, 4
-MAX_ELEMENTS = 1 << 24  # of any one wire
 LOGIT_BITS = 16
 
 
@@ -76,50 +79,37 @@ class Topology:
     """Everything public about a network. Validated when made; raises `ProtocolError`.
 
     input_shape: (channels, height, width). input_low, input_high: the image is clipped to this, within int8.
-    input_scale: the real (float) value of one input unit, for display and for the quantiser's own use.
-    ring_bits: K, 8..24. table_bits: B, 4..12: what a `Relu` looks at, unless it says otherwise; B < K.
+    input_scale: the real (float) value of one input unit, for display and for the compiler's own use.
+    ring_bits: K, 8..24.
     logit_scale: the real value of one unit of an *opened* logit. An opened logit is
-        floor((accumulator + u) / 2^logit_shift), u in 1..2^logit_shift, with logit_shift = max(0, K - 16);
-        for K <= 16 it is the accumulator itself.
+        floor((v + u) / 2^logit_shift), u in 1..2^logit_shift, with logit_shift = max(0, K - 16);
+        for K <= 16 it is v itself.
     thresholds: three increasing positive integers in units of an opened logit (below 2^15): bucket = how many
         of them |logit| (one logit) or |logit 0 - logit 1| (two) reaches. Empty: no bucket (the only choice
         beyond two logits).
-    overflow: 'proved': no image whatever can make an accumulator wrap (checked when the `Network` is made);
-        'calibrated': headroom only, and the patient learns how many activations were cut at their cap.
-    saturation_limit: for 'calibrated': with more activations cut than this the result is not to be trusted.
     """
 
     input_shape: Shape
     nodes: tuple[Node, ...]
-    ring_bits: int = 22
-    table_bits: int = 10
+    ring_bits: int = 24
     input_low: int = -128
     input_high: int = 127
     input_scale: float = 1.0
     logit_scale: float = 1.0
     thresholds: tuple[int, ...] = ()
-    overflow: Overflow = "proved"
-    saturation_limit: int = 0
 
     def __post_init__(self) -> None:
-        k, b = self.ring_bits, self.table_bits
-        if not MIN_RING_BITS <= k <= MAX_RING_BITS:
-            raise refuse(f"K = {k} is outside {MIN_RING_BITS}..{MAX_RING_BITS}")
-        if not MIN_TABLE_BITS <= b <= MAX_TABLE_BITS or b >= k:
-            raise refuse(f"B = {b} is outside {MIN_TABLE_BITS}..{MAX_TABLE_BITS} or not below K")
+        if type(self.ring_bits) is not int or not MIN_RING_BITS <= self.ring_bits <= MAX_RING_BITS:
+            raise refuse(f"K = {self.ring_bits} is outside {MIN_RING_BITS}..{MAX_RING_BITS}")
         if not -128 <= self.input_low <= 0 < self.input_high <= 127:
             raise refuse("the input range must hold 0 and lie within int8")
         for value in (self.input_scale, self.logit_scale):
             if not (math.isfinite(value) and value > 0):
                 raise refuse("a scale is not a positive number")
-        if self.overflow not in ("proved", "calibrated"):
-            raise refuse("overflow must be 'proved' or 'calibrated'")
-        if not 0 <= self.saturation_limit < 1 << 31:
-            raise refuse("the saturation limit is out of range")
         if not 1 <= len(self.nodes) <= MAX_NODES:
             raise refuse(f"a network has 1 to {MAX_NODES} nodes")
         if not isinstance(self.nodes[-1], Affine):
-            raise refuse("the last node must be an Affine, its accumulators are the logits")
+            raise refuse("the last node must be an Affine, its values are the logits")
         _ = self.shapes
         self._check_thresholds()
 
@@ -135,18 +125,11 @@ class Topology:
     @cached_property
     def shapes(self) -> tuple[Shape, ...]:
         """The shape of every wire, wire 0 (the image) first."""
-        shapes: list[Shape] = [self.input_shape]
-        if len(self.input_shape) != 3 or min(self.input_shape) < 1 or prod(self.input_shape) > MAX_ELEMENTS:
-            raise refuse("the input shape must be (channels, height, width), not empty, of bounded size")
-        for i, node in enumerate(self.nodes):
-            shape = shape_of(node, shapes, self.nodes, self.ring_bits, self.table_bits)
-            if prod(shape) > MAX_ELEMENTS:
-                raise refuse(f"wire {i + 1} has more than {MAX_ELEMENTS} elements")
-            shapes.append(shape)
-        return tuple(shapes)
+        return wire_shapes(self.input_shape, self.nodes, self.ring_bits)
 
     @property
     def output_shape(self) -> Shape:
+        """The shape of the logits."""
         return self.shapes[-1]
 
     @property
@@ -156,14 +139,16 @@ class Topology:
 
     @property
     def logit_shift(self) -> int:
+        """Bits of a logit that its opening rounds away."""
         return self.ring_bits - self.logit_bits
 
     def bucket_of(self, logit: int) -> int:
         """The confidence bucket 0..3 of an opened logit (or margin). Needs thresholds."""
         return sum(abs(logit) >= t for t in self.thresholds)
 
-    def relu_bits(self, node: Relu) -> int:
-        return node.bits or self.table_bits
+    def clip_shift(self, node: Clip) -> int:
+        """S: what a `Clip` rounds away of the values it reads."""
+        return self.ring_bits - node.low_bits - node.high_bits
 
     def encode(self) -> bytes:
         """Canonical bytes: equal topologies, equal bytes."""
@@ -172,7 +157,6 @@ class Topology:
         for n in self.input_shape:
             w.u32(n)
         w.u8(self.ring_bits)
-        w.u8(self.table_bits)
         w.i64(self.input_low)
         w.i64(self.input_high)
         w.f64(self.input_scale)
@@ -180,8 +164,6 @@ class Topology:
         w.u8(len(self.thresholds))
         for t in self.thresholds:
             w.u32(t)
-        w.u8(self.overflow == "proved")
-        w.u32(self.saturation_limit)
         w.u32(len(self.nodes))
         for node in self.nodes:
             write_node(w, node)
@@ -196,15 +178,14 @@ class Topology:
         if r.raw(4) != MAGIC:
             raise refuse("it is of an unknown version")
         shape = (r.u32(), r.u32(), r.u32())
-        k, b, low, high, scale, logit_scale = r.u8(), r.u8(), r.i64(), r.i64(), r.f64(), r.f64()
+        k, low, high, scale, logit_scale = r.u8(), r.i64(), r.i64(), r.f64(), r.f64()
         thresholds = tuple(r.u32() for _ in range(r.u8()))
-        proved, limit, count = r.u8(), r.u32(), r.u32()
+        count = r.u32()
         if count > MAX_NODES:
             raise refuse("it has too many nodes")
         nodes = tuple(read_node(r) for _ in range(count))
         r.end()
-        overflow: Overflow = "proved" if proved else "calibrated"
-        made = cls(shape, nodes, k, b, low, high, scale, logit_scale, thresholds, overflow, limit)
+        made = cls(shape, nodes, k, low, high, scale, logit_scale, thresholds)
         if made.encode() != data:
             raise refuse("its bytes are not canonical")
         return made
