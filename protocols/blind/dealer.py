@@ -37,7 +37,9 @@ class TapeSeeds(Secret):
 def deal_tape(pads: Pads, seeds: TapeSeeds, batch: int = 1) -> Iterator[bytes]:
     """The frames of a tape, in order, made as they are asked for. The same seeds make the same bytes."""
     sent = 0
-    for item, (kind, body) in zip(tape_schedule(pads.topology, batch), _Dealer(pads, seeds, batch).run(), strict=True):
+    for item, (kind, body) in zip(
+        tape_schedule(pads.topology, batch), _Dealer(pads, seeds, batch).run(), strict=True
+    ):
         assert (item.kind, item.size) == (kind, len(body)), (item, kind, len(body))
         for frame in encode_frames(kind, seeds.name, sent, body):
             sent += 1

@@ -193,5 +193,3 @@ class ModelParty(Party):
             raise ProtocolError("the patient's answer is no bucket share", "end the session")
         self._result = ModelResult(bucket.entry(mask, m, counts) ^ theirs)
         self._lap(-1)
-
-

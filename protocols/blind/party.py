@@ -172,6 +172,11 @@ class Party(Secret):
         self._inboxes = {}
         self._forget()
 
+    @property
+    def waiting(self) -> bool:
+        """Whether the party has done all that it can before its own side says `begin`."""
+        return self._awaits is self.role
+
     def _accept(self, frm: Role, data: bytes) -> None:
         frame = decode_frame(data)
         if frame.name != (self.tape if frm is Role.DEALER else self.session):
@@ -186,13 +191,15 @@ class Party(Secret):
             inbox.ready.append((len(message[2]), self._read(*message)))
             self._advance(False)
 
-    def _advance(self, first: bool) -> None:
-        """Runs the script as far as the messages at hand allow."""
+    def _advance(self, own_side: bool) -> None:
+        """Runs the script as far as the messages at hand allow. own_side: at first, and when it awaits its own."""
         assert self._script is not None
         try:
-            if first:
-                self._awaits = next(self._script)
-            while self._awaits is not None and (inbox := self._inboxes[self._awaits]).ready:
+            if own_side:
+                self._awaits = self._script.send(None)
+            while (
+                self._awaits is not None and not self.waiting and (inbox := self._inboxes[self._awaits]).ready
+            ):
                 size, message = inbox.ready.popleft()
                 inbox.backlog -= size
                 self._awaits = self._script.send(message)

@@ -18,7 +18,7 @@ from protocols.blind.kernels.interface import Kernels, Words, packed_size
 from protocols.blind.kernels.portable import signed
 from protocols.blind.masking import chunks
 from protocols.blind.masks import PatientMasks
-from protocols.blind.messages import Item, Kind, Role
+from protocols.blind.messages import Item, Kind, Out, Role
 from protocols.blind.party import Clock, Party, Script
 from protocols.blind.schedule import weights_size
 from protocols.blind.secret import Secret
@@ -57,8 +57,9 @@ class PatientResult(Secret):
 class PatientParty(Party):
     """P in one session.
 
-    images: integers (n, *input_shape); clipped to the input range here. seed: 32 bytes that the dealer gave
-    for this tape. known: the masked weights kept from an earlier session, if any. counts: the image whose
+    images: integers (n, *input_shape); clipped to the input range here. Or their number: then all that can be
+    is done before there are any, until `waiting`, and `begin` brings them. seed: 32 bytes that the dealer gave for
+    this tape. known: the masked weights kept from an earlier session, if any. counts: the image whose
     bucket M is to learn; of the others it learns none. check: called with the result before M learns the
     bucket: what it raises ends the session with nothing opened.
     """
@@ -69,7 +70,7 @@ class PatientParty(Party):
         self,
         topology: Topology,
         network_hash: bytes,
-        images: NDArray[np.generic],
+        images: NDArray[np.generic] | int,
         session: bytes,
         tape: bytes,
         seed: bytes,
@@ -79,21 +80,15 @@ class PatientParty(Party):
         kernels: Kernels | None = None,
         clock: Clock | None = None,
     ) -> None:
-        if images.ndim != 4 or images.shape[1:] != topology.input_shape or images.dtype.kind not in "iu":
-            wanted = f"integers of shape (n, {', '.join(map(str, topology.input_shape))})"
-            fault = f"the images are {images.dtype} of shape {images.shape}, the network reads {wanted}"
-            raise ProtocolError(fault, "prepare the scan for this network")
-        batch = len(images)
+        batch = images if isinstance(images, int) else len(images)
         if not 0 <= counts < max(1, batch):
             raise ProtocolError("the image that counts is not in the batch", "name one of them")
         super().__init__(topology, session, tape, used, batch, known is not None, clock)
         self._topology, self._hash, self._known = topology, network_hash, known
         self._kernels = kernels or best_kernels()
         self._counts = counts
-        self._images = np.clip(images.astype(np.int64), topology.input_low, topology.input_high)
-        self._masks: PatientMasks | None = PatientMasks(
-            topology, network_hash, tape, seed, batch, HOLD_BYTES
-        )
+        self._images = None if isinstance(images, int) else self._clipped(images)
+        self._masks: PatientMasks | None = PatientMasks(topology, network_hash, tape, seed, batch, HOLD_BYTES)
         self._result: PatientResult | None = None
 
     @property
@@ -107,12 +102,33 @@ class PatientParty(Party):
         """E, to keep for the next session with this network and dealer seed; None before it came."""
         return self._known
 
+    def begin(self, images: NDArray[np.generic]) -> list[Out]:
+        """The images, for a party that is `waiting` for them; the frames to send."""
+        if not self.waiting:
+            raise ProtocolError("this party is not waiting for images", "give them once, when it is")
+        clipped = self._clipped(images)
+
+        def act() -> None:
+            self._images = clipped
+            self._advance(True)
+
+        return self._guard(act)
+
+    def _clipped(self, images: NDArray[np.generic]) -> IntArray:
+        top = self._topology
+        if images.shape != (self.batch, *top.input_shape) or images.dtype.kind not in "iu":
+            wanted = f"integers of shape {(self.batch, *top.input_shape)}"
+            fault = f"the images are {images.dtype} of shape {images.shape}, the network reads {wanted}"
+            raise ProtocolError(fault, "prepare the scan for this network")
+        made: IntArray = np.clip(images.astype(np.int64), top.input_low, top.input_high)
+        return made
+
     def _check(self, result: PatientResult) -> None:
         """Raises when the result is not to be trusted; nothing is opened then. See `audit.AuditedPatient`."""
 
     def _forget(self) -> None:
         self._masks = None
-        self._images = np.zeros(0, np.int64)
+        self._images = None
 
     def _instead(self) -> dict[Kind, int]:
         waits = self._inboxes[Role.MODEL].items
@@ -129,10 +145,12 @@ class PatientParty(Party):
         weights = self._take_weights(*(yield m))
         ahead = walk_ahead(top, masks, weights, self.batch)
         self._send_ahead(masks, ahead)
-        k = top.ring_bits
+        if self._images is None:
+            yield Role.PATIENT
+            assert self._images is not None
         self._lap(-1)
         image = self._images.astype(np.uint32) - masks.image
-        self._emit(m, Kind.IMAGE, self._kernels.pack(image.reshape(-1), k))
+        self._emit(m, Kind.IMAGE, self._kernels.pack(image.reshape(-1), top.ring_bits))
         for step in clip_steps(top):
             wire = masks.wire(step).reshape(-1)
             for part in chunks(wire.size):
@@ -182,5 +200,3 @@ class PatientParty(Party):
             self._emit(Role.MODEL, Kind.ANSWER, self._counts.to_bytes(2, "big") + bytes((mine,)))
         self._result = result
         self._lap(-1)
-
-

@@ -174,7 +174,14 @@ class PortableKernels:
         d, c0, c1, g0, g1 = ((fresh >> (width + np.uint32(i))) & np.uint32(1) for i in (0, 1, 2, 3, 4))
         words = np.empty((WORDS, r.size), np.uint32)
         words[0], words[1] = (d << np.uint32(b)) - low, -(d << np.uint32(b)) - low
-        words[2], words[3], words[4], words[5], words[6], words[7] = c0 * words[0], c1 * words[1], c0, c1, g0, g1
+        words[2], words[3], words[4], words[5], words[6], words[7] = (
+            c0 * words[0],
+            c1 * words[1],
+            c0,
+            c1,
+            g0,
+            g1,
+        )
         low_table, high_table = _truth(clip)
         rows = patient.rows.copy()
         rows[:, : clip.low_bytes] ^= low_table[low] ^ _spread(d, 1)

@@ -1,0 +1,167 @@
+"""Frames between the processes of one engine: sockets, read and written without waiting for either.
+
+A frame travels behind its length (4 bytes). `drive` carries one party of blind inference: it never waits to send
+while something could be read, so two parties that both send much cannot lock one another.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import time
+from collections import deque
+from collections.abc import Mapping
+
+from protocols.blind.messages import MAX_FRAME_BYTES, Out, Role
+from protocols.blind.party import Party
+from protocols.errors import ProtocolError, WireError
+
+PATIENCE = 120.0
+BACKLOG = 1 << 29  # bytes of a tape that a model's party holds ready; beyond it the dealer waits
+_BUFFER = 1 << 22
+_READ = 1 << 18
+
+
+class Link:
+    """One end of a stream socket. Bytes moved are counted, length fields apart."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._socket = end
+        end.setblocking(False)
+        for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+            end.setsockopt(socket.SOL_SOCKET, option, _BUFFER)
+        if end.family != socket.AF_UNIX:
+            end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._out: deque[memoryview] = deque()
+        self._ready: deque[bytes] = deque()
+        self._head, self._body, self._got = bytearray(), bytearray(), 0
+        self.sent = self.received = 0
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    @property
+    def sending(self) -> bool:
+        """Whether bytes wait to be sent."""
+        return len(self._out) > 0
+
+    def take(self) -> bytes | None:
+        """A frame that came, or None."""
+        return self._ready.popleft() if self._ready else None
+
+    def put(self, frame: bytes) -> None:
+        """Queues a frame and sends what the socket takes now."""
+        self.sent += len(frame)
+        self._out.append(memoryview(len(frame).to_bytes(4, "big")))
+        self._out.append(memoryview(frame))
+        self.push()
+
+    def push(self) -> None:
+        """Sends what the socket takes now."""
+        try:
+            while self._out:
+                moved = self._socket.sendmsg(list(self._out)[:16])
+                while self._out and moved >= len(self._out[0]):
+                    moved -= len(self._out.popleft())
+                if moved:
+                    self._out[0] = self._out[0][moved:]
+        except BlockingIOError:
+            return
+        except OSError:
+            raise WireError("the other process is gone", "start the engine again") from None
+
+    def pull(self) -> None:
+        """Reads what there is. Raises `WireError` at the end of the stream, `ProtocolError` on a frame too long."""
+        try:
+            while True:
+                if len(self._head) < 4:
+                    got = self._socket.recv(4 - len(self._head))
+                    self._head += got
+                    if got and len(self._head) == 4:
+                        self._begin()
+                else:
+                    got_count = self._socket.recv_into(memoryview(self._body)[self._got :], _READ * 4)
+                    self._got += got_count
+                    got = b"x" * (got_count > 0)
+                    if self._got == len(self._body):
+                        self._finish()
+                if not got:
+                    raise WireError("the other process ended in the middle", "start the engine again")
+                if self._ready:
+                    return
+        except BlockingIOError:
+            return
+        except OSError:
+            raise WireError("the other process is gone", "start the engine again") from None
+
+    def _begin(self) -> None:
+        size = int.from_bytes(self._head, "big")
+        if not 0 < size <= MAX_FRAME_BYTES:
+            raise ProtocolError(f"a frame of {size} bytes is not within 1..{MAX_FRAME_BYTES}")
+        self._body, self._got = bytearray(size), 0
+
+    def _finish(self) -> None:
+        self._ready.append(bytes(self._body))
+        self.received += len(self._body)
+        self._head, self._body, self._got = bytearray(), bytearray(), 0
+
+    def receive(self, patience: float = PATIENCE) -> bytes:
+        """The next frame, waited for. Raises `WireError` after `patience` seconds."""
+        until = time.monotonic() + patience
+        while (frame := self.take()) is None:
+            wait([self], until)
+        return frame
+
+    def send(self, frame: bytes, patience: float = PATIENCE) -> None:
+        """Sends a frame whole."""
+        until = time.monotonic() + patience
+        self.put(frame)
+        while self.sending:
+            wait([self], until, reading=False)
+
+    def close(self) -> None:
+        """Closes the socket; safe to repeat."""
+        with contextlib.suppress(OSError):
+            self._socket.close()
+
+
+def wait(links: list[Link], until: float, reading: bool = True) -> None:
+    """Waits for one of the links and moves what can be moved. Raises `WireError` when `until` has passed."""
+    left = until - time.monotonic()
+    readers = links if reading else []
+    came, free, _ = select.select(readers, [k for k in links if k.sending], [], max(0.0, left))
+    if not came and not free and left <= 0:
+        raise WireError("the other process of the engine was silent for too long", "start the engine again")
+    for link in free:
+        link.push()
+    for link in came:
+        link.pull()
+
+
+def drive(
+    party: Party, links: Mapping[Role, Link], outs: list[Out] | None = None, patience: float = PATIENCE
+) -> None:
+    """Carries a party's frames until it is done and all it said is sent, or until it is `waiting`.
+
+    outs: what `start` or `begin` gave, if that was called already. Raises `ProtocolError` or `WireError`.
+    """
+    outs = party.start() if outs is None else outs
+    while True:
+        for out in outs:
+            links[out.to].put(out.frame)
+        if party.done or party.waiting:
+            break
+        heard = [role for role in links if party.backlog(role) < BACKLOG]
+        frame, until = None, time.monotonic() + patience
+        while frame is None:
+            for role in heard:
+                if (frame := links[role].take()) is not None:
+                    break
+            else:
+                wait([links[role] for role in heard], until)
+        outs = party.receive(role, frame)
+    until = time.monotonic() + patience
+    for link in links.values():
+        while link.sending:
+            wait([link], until, reading=False)
