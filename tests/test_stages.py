@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 STUB = """#!/bin/sh
 echo "$(basename "$0") $*" >> "$LOG"
-case "$*" in *"$FAILS"*) exit "$CODE" ;; esac
+case "$(basename "$0") $*" in *"$FAILS"*) exit "$CODE" ;; esac
 exit 0
 """
 STAGES = (
@@ -22,6 +22,7 @@ STAGES = (
     "python scripts/diagrams --check",
     "python -m pytest -n 2",
     "python -m pytest -m e2e",
+    "python -m pytest -m crypten",
 )
 
 
@@ -107,6 +108,13 @@ def test_ci_runs_the_same_checks_and_passes_their_code_on(house: Path) -> None:
     assert code == 0
     assert any(line.startswith(STAGES[-1]) for line in calls)
     assert call(house, ".ci/run", fails="-m pytest")[0] == 1
+
+
+def test_an_extra_that_does_not_come_is_told(house: Path) -> None:
+    code, said, calls = call(house, "scripts/test", fails="setup crypten")
+    assert code == 0
+    assert "skipped: the extra crypten" in said
+    assert not any("-m crypten" in line for line in calls)
 
 
 def test_ci_names_what_it_could_not_install(house: Path) -> None:

@@ -98,7 +98,9 @@ class PlainTerm(nn.Module):
         shaped_bias = (1, bias, 1, 1) if isinstance(term, Scale) else (bias,)
         self.bias = nn.Parameter(torch.randn(shaped_bias)) if bias else None
 
-    def fill(self, weight: NDArray[np.generic], bias: NDArray[np.generic] | None, scale: float, unit: float) -> None:
+    def fill(
+        self, weight: NDArray[np.generic], bias: NDArray[np.generic] | None, scale: float, unit: float
+    ) -> None:
         """Take integer weights times `scale`, an integer bias times `unit`.
 
         Trailing padding t becomes a kernel with t rows and columns of zeros before it and t more padding on all sides:
@@ -157,7 +159,7 @@ class PlainNode(nn.Module):
         node = self.node
         if isinstance(node, Affine):
             made = [term(x) for term, x in zip(self.terms, wires, strict=True)]
-            total = made[0]
+            total: Tensor = made[0]
             for more in made[1:]:
                 total = total + more
             return total

@@ -21,7 +21,8 @@ def network() -> Network:
 
 
 @pytest.mark.parametrize(
-    ("made", "close"), [(samples.lenet(), 0.02), (samples.lenet(pool=SumPool), 0.02), (samples.every_kind(), 0.05)]
+    ("made", "close"),
+    [(samples.lenet(), 0.02), (samples.lenet(pool=SumPool), 0.02), (samples.every_kind(), 0.05)],
 )
 def test_the_plain_engine_is_the_reference_without_its_rounding(made: Network, close: float) -> None:
     """close: of the spread of the logits; what is left is the reference's rounding of activations to 7 or 8 bits."""
@@ -29,7 +30,9 @@ def test_the_plain_engine_is_the_reference_without_its_rounding(made: Network, c
     images = samples.images(topology, 4)
     with make_engine("plain", made) as engine:
         told = engine.predict(images)
-    exact = np.stack([run_reference(made, image).logits.reshape(-1) for image in images]) * topology.logit_scale
+    exact = (
+        np.stack([run_reference(made, image).logits.reshape(-1) for image in images]) * topology.logit_scale
+    )
     assert told.logits.shape == exact.shape
     assert np.abs(told.logits - exact).max() < close * np.abs(exact).max()
     assert np.ptp(exact) > 20 * topology.logit_scale, "the sample says nothing"
