@@ -20,7 +20,6 @@ from protocols.errors import ProtocolError, WireError
 PATIENCE = 120.0
 BACKLOG = 1 << 29  # bytes of a tape that a model's party holds ready; beyond it the dealer waits
 _BUFFER = 1 << 22
-_READ = 1 << 18
 
 
 class Link:
@@ -74,22 +73,20 @@ class Link:
     def pull(self) -> None:
         """Reads what there is. Raises `WireError` at the end of the stream, `ProtocolError` on a frame too long."""
         try:
-            while True:
+            while not self._ready:
                 if len(self._head) < 4:
-                    got = self._socket.recv(4 - len(self._head))
-                    self._head += got
-                    if got and len(self._head) == 4:
+                    part = self._socket.recv(4 - len(self._head))
+                    self._head += part
+                    moved = len(part)
+                    if len(self._head) == 4:
                         self._begin()
                 else:
-                    got_count = self._socket.recv_into(memoryview(self._body)[self._got :], _READ * 4)
-                    self._got += got_count
-                    got = b"x" * (got_count > 0)
+                    moved = self._socket.recv_into(memoryview(self._body)[self._got :])
+                    self._got += moved
                     if self._got == len(self._body):
                         self._finish()
-                if not got:
+                if not moved:
                     raise WireError("the other process ended in the middle", "start the engine again")
-                if self._ready:
-                    return
         except BlockingIOError:
             return
         except OSError:

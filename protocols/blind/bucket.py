@@ -13,6 +13,7 @@ P has t = (z0 >> s) + (z1 >> s) + [s > 0], the same t: both sides hold one bucke
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -54,11 +55,20 @@ def buckets_of(topology: Topology, t: IntArray) -> IntArray:
     return found
 
 
+@lru_cache(maxsize=16)
+def _bucket_table(topology: Topology) -> Bytes:
+    """The bucket of every opened logit, by its residue."""
+    values = np.arange(1 << topology.logit_bits)
+    made: Bytes = buckets_of(topology, signed(values, topology.logit_bits)).astype(np.uint8)
+    made.setflags(write=False)
+    return made
+
+
 def deal_bucket(topology: Topology, patient: BucketMask, fresh: Stream, kernels: Kernels) -> bytes:
     """What the dealer sends M."""
     bits = topology.logit_bits
     r = fresh.words(len(patient.r)) & np.uint32((1 << bits) - 1)
-    values = buckets_of(topology, signed(np.arange(1 << bits), bits)).astype(np.uint8)
+    values = _bucket_table(topology)
     table = np.empty_like(patient.table)
     for row, shift in enumerate(r):
         entries = np.roll(values, int(shift)).reshape(-1, 4)

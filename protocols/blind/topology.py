@@ -190,6 +190,9 @@ class Topology:
             raise refuse("its bytes are not canonical")
         return made
 
+    def __hash__(self) -> int:
+        return hash(self.digest)  # computed once: a topology is looked up at every step
+
     @cached_property
     def digest(self) -> bytes:
         """32 bytes that name this topology."""

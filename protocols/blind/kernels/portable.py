@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from math import prod
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -44,70 +45,78 @@ def _width(x: IntArray) -> int:
     return max(1, int(np.abs(x).max(initial=0)) - 1).bit_length()
 
 
-def exact_product(a: IntArray, b: IntArray, bits: int) -> Words:
-    """a @ b mod 2^bits of signed elements of the ring. Shapes (..., m, n) and (..., n, p)."""
-    room = EXACT_BITS - _width(b) - max(1, a.shape[-1] - 1).bit_length()
-    right = b.astype(np.float64)
-    total = np.zeros(1, np.uint32)
-    for shift in range(0, bits, room):
-        if _width(a) <= room:
-            part, shift = a, 0
-        else:
-            part = (a >> shift) & ((1 << room) - 1) if shift + room < bits else a >> shift
-        made = (part.astype(np.float64) @ right).astype(np.int64).astype(np.uint32)
-        total = total + (made << np.uint32(shift))
-        if part is a:
-            break
-    return total
-
-
 @dataclass(frozen=True, repr=False, eq=False)
-class PortableOperator(Secret):
-    """A term and its signed weights."""
+class ExactMatrix(Secret):
+    """Signed integers (..., m, n) as float64 limbs, such that a product with signed `bits`-bit ones is exact."""
 
-    term: Term
-    weights: IntArray
-    bits: int
+    limbs: tuple[tuple[int, NDArray[np.float64]], ...]
+
+    @classmethod
+    def make(cls, a: IntArray, bits: int) -> ExactMatrix:
+        """Limbs of `room` bits; most often one."""
+        room = EXACT_BITS - (bits - 1) - max(1, a.shape[-1] - 1).bit_length()
+        if _width(a) <= room:
+            return cls(((0, a.astype(np.float64)),))
+        parts = []
+        for shift in range(0, bits, room):
+            part = (a >> shift) & ((1 << room) - 1) if shift + room < bits else a >> shift
+            parts.append((shift, part.astype(np.float64)))
+        return cls(tuple(parts))
+
+    def product(self, b: IntArray) -> Words:
+        """a @ b mod 2^32, b (..., n, p) signed."""
+        right = b.astype(np.float64)
+        made = [(limb @ right).astype(np.int64).astype(np.uint32) << np.uint32(s) for s, limb in self.limbs]
+        total: Words = sum(made[1:], start=made[0])
+        return total
+
+
+class PortableOperator(Secret):
+    """A term with its weights as an exact matrix, by group where there are groups."""
+
+    def __init__(self, term: Term, weights: IntArray, bits: int) -> None:
+        self._term, self._bits = term, bits
+        self._scale = weights.astype(np.uint32)[:, None, None] if isinstance(term, Scale) else None
+        if isinstance(term, Conv):
+            rows = weights.reshape(1, term.groups, term.out // term.groups, -1)
+        elif isinstance(term, ConvTranspose):
+            rows = weights.reshape(1, len(weights), -1).transpose(0, 2, 1)
+        else:
+            rows = weights.reshape(1, len(weights), -1)
+        self._matrix = ExactMatrix.make(rows, bits)
 
     def apply(self, x: Words, out: Words) -> None:
         """out += term(x)."""
-        term, w, values = self.term, self.weights, signed(x, self.bits)
-        if isinstance(term, Scale):
-            out += (values * w[:, None, None]).astype(np.uint32)
+        term = self._term
+        if self._scale is not None:
+            out += x * self._scale
         elif isinstance(term, Dense):
-            flat = values.reshape(len(values), -1)
-            out += exact_product(flat, w.T, self.bits).reshape(out.shape)
+            out += self._matrix.product(signed(x, self._bits).reshape(len(x), -1, 1)).reshape(out.shape)
         elif isinstance(term, ConvTranspose):
-            _transpose(term, w, values, out, self.bits)
-        else:
-            _convolve(term, w, values, out, self.bits)
+            self._transpose(term, signed(x, self._bits), out)
+        elif isinstance(term, Conv):
+            self._convolve(term, signed(x, self._bits), out)
 
+    def _convolve(self, term: Conv, x: IntArray, out: Words) -> None:
+        """im2col, then one product a group."""
+        ends = term.padding, term.padding + term.trailing
+        wide = np.pad(x, ((0, 0), (0, 0), ends, ends))
+        windows = sliding_window_view(wide, (term.kernel, term.kernel), axis=(2, 3))
+        windows = windows[:, :, :: term.stride, :: term.stride]
+        columns = windows.transpose(0, 1, 4, 5, 2, 3).reshape(len(x), term.groups, -1, prod(out.shape[2:]))
+        out += self._matrix.product(columns).reshape(out.shape)
 
-def _convolve(term: Conv, w: IntArray, x: IntArray, out: Words, bits: int) -> None:
-    """im2col, then one product a group."""
-    groups = term.groups
-    ends = term.padding, term.padding + term.trailing
-    wide = np.pad(x, ((0, 0), (0, 0), ends, ends))
-    windows = sliding_window_view(wide, (term.kernel, term.kernel), axis=(2, 3))
-    windows = windows[:, :, :: term.stride, :: term.stride]
-    n, c, ho, wo = windows.shape[:4]
-    columns = windows.transpose(0, 1, 4, 5, 2, 3).reshape(n, groups, -1, ho * wo)
-    made = exact_product(w.reshape(1, groups, term.out // groups, -1), columns, bits)
-    out += made.reshape(out.shape)
-
-
-def _transpose(term: ConvTranspose, w: IntArray, x: IntArray, out: Words, bits: int) -> None:
-    """Every input point adds its kernel to the output, which is then cropped."""
-    n, c, h, wide = x.shape
-    k, s, p = term.kernel, term.stride, term.padding
-    made = exact_product(w.reshape(1, c, -1).transpose(0, 2, 1), x.reshape(n, c, -1), bits)
-    made = made.reshape(n, term.out, k, k, h, wide)
-    rows, columns = (h - 1) * s + k + term.trailing, (wide - 1) * s + k + term.trailing
-    full = np.zeros((n, term.out, rows, columns), np.uint32)
-    for i in range(k):
-        for j in range(k):
-            full[:, :, i : i + (h - 1) * s + 1 : s, j : j + (wide - 1) * s + 1 : s] += made[:, :, i, j]
-    out += full[:, :, p : rows - p, p : columns - p]
+    def _transpose(self, term: ConvTranspose, x: IntArray, out: Words) -> None:
+        """Every input point adds its kernel to the output, which is then cropped."""
+        n, c, h, wide = x.shape
+        k, s, p = term.kernel, term.stride, term.padding
+        made = self._matrix.product(x.reshape(n, c, -1)).reshape(n, term.out, k, k, h, wide)
+        rows, columns = (h - 1) * s + k + term.trailing, (wide - 1) * s + k + term.trailing
+        full = np.zeros((n, term.out, rows, columns), np.uint32)
+        for i in range(k):
+            for j in range(k):
+                full[:, :, i : i + (h - 1) * s + 1 : s, j : j + (wide - 1) * s + 1 : s] += made[:, :, i, j]
+        out += full[:, :, p : rows - p, p : columns - p]
 
 
 class PortableKernels:
