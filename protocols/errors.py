@@ -66,3 +66,27 @@ class ProtocolError(CrypDocError):
 
     exit_code = 7
     http_status = 400
+
+
+class PeerStalled(WireError):
+    """A peer said nothing, or took nothing, for longer than is waited for. Its role is named."""
+
+
+class PeerLeft(WireError):
+    """A peer ended its channel before all was said. Its role is named."""
+
+
+class PeerMisspoke(ProtocolError):
+    """A peer's frame was cut short, repeated, out of order or senseless. Its role is named."""
+
+
+class SeedsDiffer(ProtocolError):
+    """The patient's seed is not that of the model's tape: the dealer gave out another, or the patient lies."""
+
+
+class DealerCheated(ProtocolError):
+    """A dealer's tape is not what its own seeds say."""
+
+
+class ModelCheated(ProtocolError):
+    """A model's answers contradict one another or what its owner published."""

@@ -22,7 +22,7 @@ from protocols.blind.party import Clock, Party, Script
 from protocols.blind.session import UsedSessions
 from protocols.blind.walk import AffineStep, ClipStep, clip_steps, walk
 from protocols.blind.weights import ModelWeights
-from protocols.errors import ProtocolError
+from protocols.errors import ProtocolError, SeedsDiffer
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,10 @@ class ModelParty(Party):
         if name != self._topology.digest + weights.network_hash:
             raise ProtocolError("the patient asks for another network", "quote the network again")
         if seeds != fingerprint + masked.epoch:
-            raise ProtocolError("the dealer holds other seeds than patient or model", "take another tape")
+            raise SeedsDiffer(
+                "the dealer gave the patient another seed than that of the tape, or holds another of the model",
+                "take another tape",
+            )
         if held == masked.digest:
             self._emit(Role.PATIENT, Kind.KNOWN, held)
         else:

@@ -106,6 +106,7 @@ class Party(Secret):
         self._dead = False
         self._script: Script | None = None
         self._awaits: Role | None = None
+        self._speaker: Role | None = None  # whose message is being worked on
         self._outbox: list[Out] = []
         self._emitted: Counter[Kind] = Counter()
         self._due_out = {r: deque(i for i in items if (i.sender, i.receiver) == (self.role, r)) for r in Role}
@@ -173,11 +174,22 @@ class Party(Secret):
         self._forget()
 
     @property
+    def awaits(self) -> Role | None:
+        """Whose message is needed next; None when the party is done or dead."""
+        return self._awaits
+
+    @property
+    def speaker(self) -> Role | None:
+        """Whose message was worked on last: after an error, whose fault it is."""
+        return self._speaker
+
+    @property
     def waiting(self) -> bool:
         """Whether the party has done all that it can before its own side says `begin`."""
         return self._awaits is self.role
 
     def _accept(self, frm: Role, data: bytes) -> None:
+        self._speaker = frm
         frame = decode_frame(data)
         if frame.name != (self.tape if frm is Role.DEALER else self.session):
             raise bad_frame("it is of another session or tape")
@@ -202,6 +214,7 @@ class Party(Secret):
             ):
                 size, message = inbox.ready.popleft()
                 inbox.backlog -= size
+                self._speaker = self._awaits
                 self._awaits = self._script.send(message)
         except StopIteration:
             self.done = True
