@@ -1,0 +1,6 @@
+#include "common.h"
+#if CRYPDOC_X86
+#define ENGINE engine_avx2
+#define TARGET __attribute__((target("avx2")))
+#include "conv_plain.h"
+#endif

@@ -1,0 +1,3 @@
+#define ENGINE engine_c
+#define TARGET
+#include "conv_plain.h"

@@ -1,0 +1,92 @@
+/* Grouped and depthwise convolution, the scatter of a transposed one, and Scale: plain words, vectors over pixels. */
+#include "common.h"
+
+#define NAME row_c
+#define TARGET
+#include "grouped_loops.h"
+#undef NAME
+#undef TARGET
+#if CRYPDOC_X86
+#define NAME row_avx2
+#define TARGET __attribute__((target("avx2")))
+#include "grouped_loops.h"
+#undef NAME
+#undef TARGET
+#define NAME row_512
+#define TARGET __attribute__((target(AVX512)))
+#include "grouped_loops.h"
+#endif
+
+typedef void (*Row)(const Grouped *, const uint32_t *, size_t, size_t, const size_t *, const uint32_t *, int,
+                    uint32_t *);
+
+/* A channel of the image into a padded plane whose columns are split by their rest mod stride. */
+static void fill_plane(const Grouped *g, const uint32_t *x, size_t part, size_t pitch, uint32_t *plane) {
+    size_t s = (size_t)g->stride, p = (size_t)g->padding;
+    for (size_t i = 0; i < (size_t)g->height; i++, x += g->width) {
+        uint32_t *row = plane + (i + p) * pitch;
+        if (s == 1)
+            memcpy(row + p, x, (size_t)g->width * 4);
+        else
+            for (size_t j = 0; j < (size_t)g->width; j++)
+                row[(j + p) % s * part + (j + p) / s] = x[j];
+    }
+}
+
+/* out += conv(x). -1: no memory. */
+int grouped_apply(int level, const Grouped *g, const uint32_t *w, size_t images, const uint32_t *x, uint32_t *out) {
+    Row row = row_c;
+#if CRYPDOC_X86
+    row = level >= LEVEL_VNNI ? row_512 : level == LEVEL_AVX2 ? row_avx2 : row_c;
+#else
+    (void)level;
+#endif
+    size_t s = (size_t)g->stride, high = (size_t)g->height + 2 * (size_t)g->padding + (size_t)g->trailing;
+    size_t part = ((size_t)g->width + 2 * (size_t)g->padding + (size_t)g->trailing + s - 1) / s, pitch = part * s;
+    int in = g->channels / g->groups, per = g->out / g->groups;
+    size_t plane = high * pitch, area = (size_t)g->rows * (size_t)g->cols, source = (size_t)g->height * (size_t)g->width;
+    Scratch scratch;
+    if (scratch_take(&scratch, ((size_t)in * plane + 64) * 4 + (size_t)g->kernel * sizeof(size_t)))
+        return -1;
+    size_t *at = scratch.data;
+    uint32_t *planes = (uint32_t *)(at + g->kernel);
+    memset(planes, 0, ((size_t)in * plane + 64) * 4); /* the borders stay so */
+    for (int t = 0; t < g->kernel; t++)
+        at[t] = (size_t)t % s * part + (size_t)t / s;
+    for (size_t n = 0; n < images * (size_t)g->groups; n++) {
+        const uint32_t *weights = w + n % (size_t)g->groups * (size_t)(per * in * g->kernel * g->kernel);
+        for (int c = 0; c < in; c++)
+            fill_plane(g, x + (n * (size_t)in + (size_t)c) * source, part, pitch, planes + (size_t)c * plane);
+        for (int o = 0; o < per; o++, weights += in * g->kernel * g->kernel)
+            for (size_t i = 0; i < (size_t)g->rows; i++)
+                row(g, planes + i * s * pitch, plane, pitch, at, weights, in,
+                    out + (n * (size_t)per + (size_t)o) * area + i * (size_t)g->cols);
+    }
+    scratch_give(&scratch);
+    return 0;
+}
+
+/* target (out, rows, cols) += every input point's kernel at its place; product (out * kernel^2, height, width). */
+void scatter(int kernel, int stride, int padding, int out, int height, int width, int rows, int cols,
+             const uint32_t *product, uint32_t *target) {
+    for (int o = 0; o < out; o++, target += (size_t)rows * (size_t)cols)
+        for (int ky = 0; ky < kernel; ky++)
+            for (int kx = 0; kx < kernel; kx++)
+                for (int i = 0; i < height; i++, product += width) {
+                    long y = (long)i * stride + ky - padding, x = (long)kx - padding;
+                    if (y < 0 || y >= rows)
+                        continue;
+                    long first = x < 0 ? (-x + stride - 1) / stride : 0, last = x < cols ? (cols - 1 - x) / stride : -1;
+                    uint32_t *to = target + y * cols + x;
+                    for (long j = first; j < width && j <= last; j++)
+                        to[j * stride] += product[j];
+                }
+}
+
+void scale_apply(size_t images, size_t channels, size_t pixels, const uint32_t *w, const uint32_t *x, uint32_t *out) {
+    for (size_t i = 0; i < images * channels; i++) {
+        uint32_t v = w[i % channels];
+        for (size_t j = 0; j < pixels; j++)
+            *out++ += v * *x++;
+    }
+}
