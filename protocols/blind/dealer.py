@@ -53,7 +53,8 @@ class _Dealer:
         self._masks = PatientMasks(self._topology, pads.network_hash, seeds.name, seeds.patient, batch)
 
     def _fresh(self, what: bytes, *indices: int) -> Stream:
-        context = b"dealer", self._seeds.name, self._topology.digest, self._pads.network_hash
+        network = self._topology.digest, self._pads.network_hash
+        context = b"dealer", self._seeds.name, *network, self._batch.to_bytes(4, "big")
         return Stream(self._seeds.fresh, *context, what, *(i.to_bytes(4, "big") for i in indices))
 
     def run(self) -> Iterator[tuple[Kind, bytes]]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from protocols.blind.prg import Stream
+from protocols.blind.prg import BLOCK, Stream
 from protocols.errors import ProtocolError
 
 
@@ -20,8 +20,17 @@ def test_stream_is_what_the_docstring_says() -> None:
     want = Cipher(algorithms.AES(h.digest()), modes.CTR(bytes(16))).encryptor().update(bytes(100))
     stream = Stream(seed, b"ab", b"c")
     assert stream.octets(40).tobytes() + stream.octets(60).tobytes() == want
-    words = np.frombuffer(want[:40], "<u4") & 0x3FFFFF
-    np.testing.assert_array_equal(Stream(seed, b"ab", b"c").words(10, 22), words)
+    words = np.frombuffer(want[:48], "<u4").reshape(3, 2, 2)
+    np.testing.assert_array_equal(Stream(seed, b"ab", b"c").words(3, 2, 2), words)
+
+
+def test_a_long_draw_is_the_same_as_short_ones() -> None:
+    """Across the blocks in which the cipher is driven."""
+    whole = Stream(bytes(32), b"x").octets(2 * BLOCK + 20)
+    stream, parts = Stream(bytes(32), b"x"), []
+    for size in (1, BLOCK - 1, 16, BLOCK, 4):
+        parts.append(stream.octets(size))
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
 
 
 def test_contexts_and_seeds_never_share_a_stream() -> None:
