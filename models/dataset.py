@@ -1,54 +1,75 @@
-"""The brain MRI pictures that the networks learn from: loading, splitting, and made variants.
+"""The pictures that the committed networks learn from: loading, splitting, and made variants.
 
-The folder (`../shared/data/brain-mri-kaggle-yesno`: `manifest.csv` with file, label, dup_group) is not part
-of the project. Near-duplicates share a group, and a group is never split between training and testing.
+The folders are not part of the project: `../shared/data/brain-mri-kaggle-yesno` (`manifest.csv` with file, label,
+dup_group) and `../shared/data/skin-ham10000-224` (`labels.csv` with file, malignant, dx, lesion_id). Near-duplicates
+share a group, as pictures of one lesion do, and a group is never split between training and testing.
 """
 
 from __future__ import annotations
 
 import csv
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from models.metrics import Labels
-from models.scans import Scan, load_scan, make_scan, prepare
+from models.scans import Scan, load_scan, make_scan
+from models.scans.prepare import prepare_sides
 from models.scans.resample import resample
 from models.scans.scan import Pixels
 from protocols.errors import UserError
 
 FOLDS = 5
 HELD_OUT = 0  # the fold that no committed weight has seen
-DEFAULT = Path(__file__).resolve().parents[2] / "shared" / "data" / "brain-mri-kaggle-yesno"
+_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+DEFAULT = _DATA / "brain-mri-kaggle-yesno"
+SKIN = _DATA / "skin-ham10000-224"
 
 _WORKING_SIDE = 200  # pictures are reduced to this before variants are made; `prepare` works at 128
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """scans, labels (1 = tumour), groups of near-duplicates, and the fold 0..4 of each."""
+    """scans, labels (1 = tumour, or malignant), groups of near-duplicates or of one lesion, and the fold 0..4 of each.
+
+    kinds: a finer diagnosis, 0..k - 1, for a side task; None where there is none.
+    """
 
     scans: tuple[Scan, ...]
     labels: Labels
     groups: NDArray[np.int64]
     folds: NDArray[np.int64]
+    kinds: Labels | None = None
 
 
 def load_pictures(folder: Path = DEFAULT) -> Pictures:
-    """All pictures of the manifest. Raises UserError when the folder is absent or is something else."""
-    manifest = folder / "manifest.csv"
-    if not manifest.is_file():
-        raise UserError(
-            f"there is no {manifest.name} in {folder}", "name the folder of the brain MRI pictures"
-        )
-    with manifest.open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    """All brain MRI pictures of the manifest. Raises UserError when the folder is absent or is something else."""
+    rows = _table(folder / "manifest.csv", "name the folder of the brain MRI pictures")
     labels = np.array([int(row["label"]) for row in rows])
     groups = np.array([int(row["dup_group"]) for row in rows])
     scans = tuple(load_scan(folder / row["file"]) for row in rows)
     return Pictures(scans, labels, groups, split(labels, groups))
+
+
+def load_skin(folder: Path = SKIN) -> Pictures:
+    """All dermoscopic pictures of `labels.csv`, label 1 for a malignant lesion. Raises UserError as above."""
+    rows = _table(folder / "labels.csv", "name the folder of the skin pictures")
+    labels = np.array([int(row["malignant"]) for row in rows])
+    groups = np.unique([row["lesion_id"] for row in rows], return_inverse=True)[1].astype(np.int64)
+    kinds = np.unique([row["dx"] for row in rows], return_inverse=True)[1].astype(np.int64)
+    scans = tuple(load_scan(folder / row["file"]) for row in rows)
+    return Pictures(scans, labels, groups, split(labels, groups), kinds)
+
+
+def _table(path: Path, remedy: str) -> list[dict[str, str]]:
+    if not path.is_file():
+        raise UserError(f"there is no {path.name} in {path.parent}", remedy)
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def split(
@@ -79,13 +100,14 @@ def variants(
         small = _reduced(scan.pixels)
         for copy in range(1 + count):
             version = scan if copy == 0 else make_scan(altered(small, rng))
-            for side in sides:
-                made[side][index, copy] = prepare(version, 3, side)
+            for side, image in prepare_sides(version, sides).items():
+                made[side][index, copy] = image
     return made
 
 
 def altered(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """The picture turned up to some 15 degrees, stretched, sheared, and with another gamma and some noise."""
+    """The picture as another collection might hold it: turned up to some 15 degrees, stretched, sheared, with another
+    gamma, contrast and noise, and at times coarser, compressed as JPEG, or in a wider frame, black or white."""
     angle, shear = rng.normal(0, 0.12), rng.normal(0, 0.05)
     tall, wide = np.exp(rng.normal(0, 0.06, 2))
     turn = np.array(
@@ -94,8 +116,41 @@ def altered(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     )
     turned = _warped(pixels, turn)
     noise = rng.normal(0, 0.02 * rng.random(), turned.shape)
-    made: Pixels = np.clip(turned ** np.exp(rng.normal(0, 0.25)) + noise, 0, 1).astype(np.float32)
+    lit = np.clip((turned ** np.exp(rng.normal(0, 0.25)) + noise) * np.exp(rng.normal(0, 0.1)), 0, 1)
+    made: Pixels = lit.astype(np.float32)
+    if rng.random() < 0.3:
+        made = _coarser(made, rng.uniform(0.4, 0.9))
+    if rng.random() < 0.5:
+        made = _compressed(made, int(rng.integers(30, 95)))
+    if rng.random() < 0.2:
+        made = _framed(made, rng)
     return made
+
+
+def _coarser(pixels: Pixels, share: float) -> Pixels:
+    """Reduced to `share` of its sides and enlarged again."""
+    rows, columns = pixels.shape
+    return resample(
+        resample(pixels, max(32, round(rows * share)), max(32, round(columns * share))), rows, columns
+    )
+
+
+def _compressed(pixels: Pixels, quality: int) -> Pixels:
+    """As a JPEG of that quality gives it back."""
+    held = io.BytesIO()
+    Image.fromarray(np.rint(pixels * 255).astype(np.uint8)).save(held, "JPEG", quality=quality)
+    given: Pixels = np.asarray(Image.open(held), dtype=np.float32) / np.float32(255)
+    return given
+
+
+def _framed(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    """With more black around, or a white frame."""
+    white = rng.random() < 0.3
+    widest = 6 if white else 50
+    sides = rng.integers(1, widest, 4)
+    return np.pad(
+        pixels, ((sides[0], sides[1]), (sides[2], sides[3])), constant_values=np.float32(1 if white else 0)
+    )
 
 
 def _reduced(pixels: Pixels) -> Pixels:

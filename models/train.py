@@ -1,14 +1,15 @@
-"""Training the committed networks: `python -m models.train LeNet [--data FOLDER] [--out FOLDER]`.
+"""Training the committed networks: `python -m models.train NAME [--out FOLDER] [--cache FOLDER]`.
 
-1. Five folds of groups of near-duplicates; fold 0 is held out and seen by nothing that is committed.
-2. Grouped cross-validation over all five folds: the figure for the method.
-3. Cross-validation inside folds 1 to 4: out-of-fold logits, on which Platt's scale and offset are fitted;
-   both are folded into the last layer, so a logit is a calibrated log-odds.
-4. The network is trained on folds 1 to 4, quantised (calibrated on their variants), and both forms are
-   measured on fold 0. Weights, card and a page for people are written.
+1. Five folds of groups (near-duplicates, pictures of one lesion); each fold's network learns from the other four, and
+   so do its teachers. Together their logits on what they have not seen are the cross-validation.
+2. The network that has not seen fold 0 is the committed one; fold 0 is its held-out set.
+3. Platt's scale and offset are fitted on the out-of-fold logits of folds 1 to 4 and folded into the last layer, so a
+   logit is a calibrated log-odds. For the cross-validation's own calibration each fold is fitted on the other four.
+4. Every fold's network is compiled and compared with its float form on its own held-out fold.
+5. Weights, card, and a page with pictures for people are written.
 
-The automatic reader is trained before them, and on each training set its like is the networks' teacher.
-Every seed is fixed; one thread, a quarter of an hour.
+The teachers of brain networks: the automatic reader's regression on hand-made figures, and one on the features of
+EfficientNet-Lite0 as ImageNet left it; each is fitted on the same four folds. Every seed is fixed.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,241 +26,288 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from torch.nn.functional import binary_cross_entropy_with_logits
 
-from models.dataset import DEFAULT, HELD_OUT, load_pictures, variants
-from models.metrics import Labels, Logits, figures, platt, reliability
-from models.networks import ARCHITECTURES
-from models.pages import card_page
-from models.quantise import Settings, quantise
+from models.dataset import DEFAULT, HELD_OUT, SKIN, Pictures, load_pictures, load_skin, variants
+from models.metrics import Labels, Logits, cross_fitted, figures, platt, reliability
+from models.networks import ARCHITECTURES, Backbone, EfficientNetLite0, build, load_imagenet
+from models.networks.backbone import fold_in
+from models.pages import card_page, page_pictures
 from models.reader import SIDE, features
+from models.recipes import RECIPES, Recipe
+from models.scans import prepare
+from models.train_export import THRESHOLDS, encode, integer_logits, integer_network
+from models.train_files import write_together
+from models.train_loop import Material, Trainer, logits_of
 from models.train_reader import regress, train_reader
 from models.zoo import NETWORKS, WEIGHTS, Card
 from protocols.blind.network import Network
-from protocols.blind.reference import run_reference, stochastic
 
-THRESHOLDS = (0.65, 0.8, 0.92)  # least calibrated probability of the winning label, buckets 1 to 3
 VARIANTS = 30
-CALIBRATION_VARIANTS = 8
-ALTERED = 10  # altered copies of each held-out picture on which the two forms are compared
-ROUNDINGS = 5  # runs of the integer network on each held-out picture, each with its own stochastic rounding
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What a training run is told.
-
-    mixup: Beta parameter (Zhang 2018). smoothing: of the labels. share: of the teacher's probability in the
-    target, the rest being the label (Hinton 2015).
-    """
-
-    steps: int = 1000
-    rate: float = 2e-3
-    decay: float = 0.02
-    batch: int = 32
-    dropout: float = 0.5
-    mixup: float = 0.4
-    smoothing: float = 0.05
-    share: float = 0.7
-    settings: Settings = Settings(22, 11, 127)  # noqa: RUF009 (frozen)
-
-
-RECIPES = {"LeNet": Recipe(), "BigLeNet": Recipe()}
+TAUGHT = 10  # variants of each picture from which the second teacher learns
+ROUNDINGS = 3  # runs of the integer network on each held-out picture, each with its own stochastic rounding
 
 
 @dataclass(frozen=True)
 class Lessons:
-    """images: int8 (picture, variant, channels, side, side). features: of the same variants, for the
-    teacher."""
+    """images: int8 (picture, variant, channels, S, S), S the network's side or more. shown: int8 (picture, channels,
+    side, side), each picture as the product prepares it. teachers: features of the variants, an array a teacher."""
 
     images: NDArray[np.int8]
-    features: NDArray[np.float64]
+    shown: NDArray[np.int8]
     labels: Labels
     folds: NDArray[np.int64]
+    teachers: tuple[NDArray[np.float64], ...] = ()
+    kinds: Labels | None = None
 
     def only(self, chosen: NDArray[np.bool_]) -> Lessons:
-        return Lessons(self.images[chosen], self.features[chosen], self.labels[chosen], self.folds[chosen])
+        kinds = None if self.kinds is None else self.kinds[chosen]
+        teachers = tuple(values[chosen] for values in self.teachers)
+        return Lessons(
+            self.images[chosen], self.shown[chosen], self.labels[chosen], self.folds[chosen], teachers, kinds
+        )
 
 
-def fit(name: str, lessons: Lessons, recipe: Recipe, seed: int) -> nn.Module:
-    """A trained network of the architecture `name`; its teacher is the reader's regression on the same
-    lessons."""
-    torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
-    network = ARCHITECTURES[name](recipe.dropout)
-    targets = _targets(lessons, recipe)
-    optimiser = torch.optim.AdamW(network.parameters(), recipe.rate, weight_decay=recipe.decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.rate, total_steps=recipe.steps)
-    network.train()
-    for _ in range(recipe.steps):
-        batch, target = _batch(lessons.images, targets, recipe, rng)
-        loss = binary_cross_entropy_with_logits(network(batch), target)
-        optimiser.zero_grad()
-        torch.autograd.backward(loss)
-        optimiser.step()
-        schedule.step()
-    return network.eval()
+@dataclass(frozen=True)
+class Subject:
+    """What a network is for, as its card says it."""
+
+    task: str
+    domain: str
+    specialty: str
+    labels: tuple[str, str]
+    modalities: tuple[str, ...]
+    preparation: str
+    split: str
+    data: dict[str, Any]
 
 
-def _targets(lessons: Lessons, recipe: Recipe) -> NDArray[np.float64]:
-    """(picture, variant): what each should be read as, 0..1."""
-    told = 1 / (1 + np.exp(-regress(lessons.features, lessons.labels).logits(lessons.features)))
-    smooth = lessons.labels[:, None] * (1 - recipe.smoothing) + recipe.smoothing / 2
-    return (1 - recipe.share) * smooth + recipe.share * told
-
-
-def _batch(
-    images: NDArray[np.int8], targets: NDArray[np.float64], recipe: Recipe, rng: np.random.Generator
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Random variants, mirrored half of the time, moved by up to 2 pixels, brightened, mixed in pairs."""
-    size = recipe.batch
-    picked, variant = rng.integers(0, len(images), size), rng.integers(0, images.shape[1], size)
-    batch = torch.from_numpy(images[picked, variant]).float() / 127
-    if rng.random() < 0.5:
-        batch = batch.flip(3)
-    batch = torch.roll(batch, tuple(int(step) for step in rng.integers(-2, 3, 2)), (2, 3))
-    channels = (size, batch.shape[1], 1, 1)
-    batch = batch * (1 + 0.1 * torch.randn(channels)) + 0.05 * torch.randn(channels)
-    target = torch.from_numpy(targets[picked, variant]).float()
-    share, order = float(rng.beta(recipe.mixup, recipe.mixup)), torch.from_numpy(rng.permutation(size))
-    return share * batch + (1 - share) * batch[order], share * target + (1 - share) * target[order]
-
-
-def logits_of(network: nn.Module, images: NDArray[np.int8]) -> Logits:
-    """Logits of prepared images, int8 (n, channels, side, side)."""
-    with torch.no_grad():
-        result: Logits = network(torch.from_numpy(images).float() / 127).double().numpy()
-    return result
-
-
-def cross_validate(name: str, lessons: Lessons, recipe: Recipe, seed: int) -> Logits:
-    """The logit of each picture from a network (and a teacher) that saw nothing of its fold."""
-    logits = np.zeros(len(lessons.labels))
-    for fold in np.unique(lessons.folds):
-        inside = lessons.folds == fold
-        network = fit(name, lessons.only(~inside), recipe, seed)
-        logits[inside] = logits_of(network, lessons.images[inside, 0])
-    return logits
-
-
-def fold_in(network: nn.Module, scale: float, offset: float) -> None:
-    """Makes the network's logit scale * logit + offset, by its last layer."""
-    last = [layer for layer in network.modules() if isinstance(layer, nn.Linear)][-1]
-    with torch.no_grad():
-        last.weight.mul_(scale)
-        last.bias.mul_(scale).add_(offset)
-
-
-def integer_logits(network: Network, images: NDArray[np.int8], runs: int) -> Logits:
-    """(runs, n) opened logits in real units, by the integer network with the protocol's stochastic
-    rounding."""
-    scale = network.topology.logit_scale
-    rows = []
-    for run in range(runs):
-        rounding = stochastic(np.random.default_rng(run))
-        opened = [run_reference(network, image.astype(np.int64), rounding) for image in images]
-        if any(result.overflow for result in opened):
-            raise ArithmeticError("an accumulator left the range that was proved")
-        rows.append([float(result.logits.flat[0]) * scale for result in opened])
-    return np.array(rows)
-
-
-def train(name: str, lessons: Lessons) -> tuple[nn.Module, Network, Card]:
-    """Steps 2 to 4 of the module's head."""
-    recipe, labels, images = RECIPES[name], lessons.labels, lessons.images
-    held, seen = lessons.folds == HELD_OUT, lessons.folds != HELD_OUT
-    outside = cross_validate(name, lessons, recipe, seed=1)
-    scale, offset = platt(labels[seen], cross_validate(name, lessons.only(seen), recipe, seed=2))
-    network = fit(name, lessons.only(seen), recipe, seed=0)
-    fold_in(network, scale, offset)
-    calibration = torch.from_numpy(images[seen][:, : 1 + CALIBRATION_VARIANTS]).flatten(0, 1).float() / 127
-    floors = [math.log(p / (1 - p)) for p in THRESHOLDS]
-    layers = network.layers
-    assert isinstance(layers, nn.Sequential)
-    integer = quantise(layers, torch.cat([calibration, calibration.flip(3)]), floors, recipe.settings)
-    plain = logits_of(network, images[held, 0])
-    opened = integer_logits(integer, images[held, 0], 1)
-    card = Card(
-        name=name,
+SUBJECTS = {
+    "brain": Subject(
         task="brain tumour on an MRI slice",
+        domain="brain MRI",
         specialty="neuroradiology",
         labels=("no tumour", "tumour"),
         modalities=("MR",),
+        preparation="views",
+        split=f"fold {HELD_OUT} of 5 by dup_group, models/dataset.py",
+        data={
+            "name": "Brain MRI Images for Brain Tumor Detection (N. Chakrabarty, Kaggle)",
+            "licence": "of the images unknown",
+            "redistributed": False,
+            "caution": "slices collected from the web; labels unverified; no patient-level information",
+        },
+    ),
+    "skin": Subject(
+        task="malignant lesion on a dermoscopic photograph",
+        domain="skin",
+        specialty="dermatology",
+        labels=("benign", "malignant"),
+        modalities=("XC",),
+        preparation="rgb",
+        split=f"fold {HELD_OUT} of 5 by lesion_id, models/dataset.py",
+        data={
+            "name": "HAM10000 (Tschandl 2018), a sample of 950 pictures",
+            "licence": "CC BY-NC 4.0: weights learnt from it are for non-commercial use",
+            "redistributed": False,
+            "caution": "malignant: melanoma, basal cell carcinoma, actinic keratosis; classes are not as frequent as "
+            "in a practice",
+        },
+    ),
+}
+
+
+def fit(
+    recipe: Recipe, lessons: Lessons, seed: int, said: Callable[[str], None] = lambda text: None
+) -> Backbone:
+    """A trained network; its teachers learn from the same lessons."""
+    torch.manual_seed(seed)
+    kinds = 0 if lessons.kinds is None or not recipe.plan.side_share else int(lessons.kinds.max()) + 1
+    network = build(recipe.architecture, 1 + kinds, recipe.dropout)
+    if isinstance(network, EfficientNetLite0):
+        load_imagenet(network)
+        for layer in network.modules():
+            if isinstance(layer, nn.BatchNorm2d):
+                layer.momentum = 0.1
+    material = Material(lessons.images, _targets(lessons, recipe), lessons.kinds if kinds else None)
+    trainer = Trainer(network, lessons.shown.shape[-1], material, recipe.plan, seed)
+    for _ in range(recipe.plan.epochs):
+        loss = trainer.epoch()
+        said(f"epoch {trainer.done}: loss {loss:.4f}")
+    return _first_output(trainer.result())
+
+
+def _first_output(network: Backbone) -> Backbone:
+    """Without the side task's logits."""
+    last = network.last
+    kept = nn.Linear(last.in_features, 1)
+    with torch.no_grad():
+        kept.weight.copy_(last.weight[:1])
+        kept.bias.copy_(last.bias[:1])
+    network.layers[-1] = kept
+    return network.eval()
+
+
+def _targets(lessons: Lessons, recipe: Recipe) -> NDArray[np.float32]:
+    """(picture, variant, 1): what each should be read as, 0..1."""
+    label = np.broadcast_to(lessons.labels[:, None], lessons.images.shape[:2]).astype(np.float64)
+    if lessons.teachers and recipe.share:
+        told = []
+        for values in lessons.teachers:
+            teacher = regress(values[:, : TAUGHT if values.shape[-1] > 1000 else None], lessons.labels)
+            told.append(1 / (1 + np.exp(-teacher.logits(values))))
+        label = (1 - recipe.share) * label + recipe.share * np.mean(told, axis=0)
+    return label[..., None].astype(np.float32)
+
+
+def by_fold(recipe: Recipe, lessons: Lessons, cache: Path | None = None) -> tuple[list[Backbone], Logits]:
+    """Each fold's network, which saw nothing of that fold, and every picture's logit from its own."""
+    networks, logits = [], np.zeros(len(lessons.labels))
+    for fold in range(int(lessons.folds.max()) + 1):
+        inside = lessons.folds == fold
+        kept = None if cache is None else cache / f"{recipe.name}-{fold}.pt"
+        if kept is not None and kept.exists():
+            network = build(recipe.architecture, 1, recipe.dropout).eval()
+            network.load_state_dict(torch.load(kept, weights_only=True))
+        else:
+            network = fit(recipe, lessons.only(~inside), 1)
+            if kept is not None:
+                torch.save(network.state_dict(), kept)
+        logits[inside] = logits_of(network, lessons.shown[inside])[:, 0]
+        print(f"{recipe.name}: fold {fold} {figures(lessons.labels[inside], logits[inside])}", flush=True)
+        networks.append(network)
+    return networks, logits
+
+
+def train(
+    recipe: Recipe, lessons: Lessons, cache: Path | None = None
+) -> tuple[Backbone, Network, Card, bytes]:
+    """Steps 1 to 4 of the module's head; the last is the page's picture."""
+    subject, labels = SUBJECTS[recipe.subject], lessons.labels
+    held, seen = lessons.folds == HELD_OUT, lessons.folds != HELD_OUT
+    networks, outside = by_fold(recipe, lessons, cache)
+    scale, offset = platt(labels[seen], outside[seen])
+    honest = cross_fitted(labels, outside, lessons.folds)
+    integers, agreement, opened = compare(networks, recipe, lessons, scale, offset)
+    network, integer = networks[HELD_OUT], integers[HELD_OUT]
+    plain = logits_of(network, lessons.shown[held])[:, 0]
+    card = Card(
+        name=recipe.name,
+        task=subject.task,
+        specialty=subject.specialty,
+        labels=subject.labels,
+        modalities=subject.modalities,
         channels=3,
-        side=images.shape[-1],
+        side=lessons.shown.shape[-1],
         logit_scale=integer.topology.logit_scale,
         thresholds=THRESHOLDS,
         held_out={
-            **figures(labels[held], opened[0]),
-            "split": f"fold {HELD_OUT} of 5 by dup_group, models/dataset.py",
-            "by_confidence": reliability(labels[held], opened[0], THRESHOLDS),
+            **figures(labels[held], opened[held]),
+            "split": subject.split,
+            "by_confidence": reliability(labels[held], opened[held], THRESHOLDS),
             "float_network": figures(labels[held], plain),
         },
         cross_validation={
-            **figures(labels, outside * scale + offset),
+            **figures(labels, honest),
             "folds": 5,
-            "by_confidence": reliability(labels, outside * scale + offset, THRESHOLDS),
+            "by_confidence": reliability(labels, honest, THRESHOLDS),
         },
-        quantisation=agreement(network, integer, images[held]),
+        quantisation=agreement,
         calibration={
             "method": "Platt",
             "scale": round(scale, 4),
             "offset": round(offset, 4),
             "n": int(seen.sum()),
         },
-        training_data=_training_data(seen),
+        training_data={**subject.data, "n": int(seen.sum()), "of": len(labels)},
         licence="Apache-2.0",
         network_hash=integer.network_hash().hex(),
+        preparation=subject.preparation,
+        domain=subject.domain,
     )
-    return network, integer, card
+    return network, integer, card, page_pictures(labels, honest, labels[held], opened[held])
 
 
-def agreement(network: nn.Module, integer: Network, images: NDArray[np.int8]) -> dict[str, Any]:
-    """How far the integer network strays from the float one. images: held out, (picture, variant, channels,
-    side, side).
+def compare(
+    networks: list[Backbone], recipe: Recipe, lessons: Lessons, scale: float, offset: float
+) -> tuple[list[Network], dict[str, Any], Logits]:
+    """Calibrates every fold's network, compiles it, and compares both forms on the pictures it has not seen.
 
-    Each picture as it is runs with several random roundings, each altered copy with one.
+    Returns the integer networks, figures of the comparison, and each picture's logit from the integer network.
     """
-    plain, opened = logits_of(network, images[:, 0]), integer_logits(integer, images[:, 0], ROUNDINGS)
-    altered = images[:, 1 : 1 + ALTERED].reshape(-1, *images.shape[2:])
-    same_altered = (integer_logits(integer, altered, 1)[0] > 0) == (logits_of(network, altered) > 0)
-    return {
-        "ring_bits": integer.topology.ring_bits,
-        "table_bits": integer.topology.table_bits,
-        "overflow": integer.topology.overflow,
-        "same_class": round(float(np.mean((opened > 0) == (plain > 0)[None])), 4),
+    floors = [math.log(p / (1 - p)) for p in THRESHOLDS]
+    count = len(lessons.labels)
+    opened, plain = np.zeros((ROUNDINGS, count)), np.zeros(count)
+    integers = []
+    for fold, network in enumerate(networks):
+        inside = lessons.folds == fold
+        fold_in(network, scale, offset)
+        integers.append(integer_network(network, lessons.shown[~inside], floors, recipe.settings))
+        plain[inside] = logits_of(network, lessons.shown[inside])[:, 0]
+        for run in range(ROUNDINGS):
+            opened[run, inside] = integer_logits(integers[-1], lessons.shown[inside], seed=run)[:, 0]
+    same = (opened > 0) == (plain > 0)[None]
+    aucs = [figures(lessons.labels, row)["auc"] for row in opened]
+    told = {
+        "ring_bits": integers[HELD_OUT].topology.ring_bits,
+        "overflow": "impossible",
+        "same_class": round(float(same.mean()), 4),
+        "auc_float": figures(lessons.labels, plain)["auc"],
+        "auc_integer": round(float(np.mean(aucs)), 4),
         "mean_logit_error": round(float(np.abs(opened - plain).mean()), 4),
         "max_logit_error": round(float(np.abs(opened - plain).max()), 4),
-        "n": int(plain.size),
+        "n": count,
         "roundings": ROUNDINGS,
-        "same_class_altered": round(float(same_altered.mean()), 4),
-        "n_altered": len(altered),
     }
+    return integers, told, opened[0]
 
 
-def _training_data(seen: NDArray[np.bool_]) -> dict[str, Any]:
-    return {
-        "name": "Brain MRI Images for Brain Tumor Detection (N. Chakrabarty, Kaggle)",
-        "n": int(seen.sum()),
-        "licence": "of the images unknown",
-        "redistributed": False,
-        "caution": "slices collected from the web; labels unverified; no patient-level information",
-    }
-
-
-def write(folder: Path, network: nn.Module, integer: Network, card: Card) -> None:
-    """NAME.safetensors, NAME.card.json and NAME.md in `folder`."""
-    from safetensors.numpy import save_file
-
+def write(folder: Path, network: Backbone, integer: Network, card: Card, picture: bytes) -> None:
+    """NAME.safetensors, NAME.card.json, NAME.md and NAME.png in `folder`."""
     stem = folder / NETWORKS[card.name]
-    tensors: dict[str, NDArray[Any]] = {
-        key: value.contiguous().numpy() for key, value in network.state_dict().items()
-    }
-    tensors["network"] = np.frombuffer(integer.encode(), dtype=np.uint8)
-    save_file(tensors, stem.with_suffix(".safetensors"))
-    stem.with_suffix(".card.json").write_text(card.to_json())
     parameters = sum(value.numel() for value in network.parameters())
-    stem.with_suffix(".md").write_text(card_page(card, parameters))
+    data = encode(network, integer, weights=parameters < 200_000)
+    write_together(
+        {
+            stem.with_suffix(".safetensors"): data,
+            stem.with_suffix(".card.json"): card.to_json().encode(),
+            stem.with_suffix(".md"): card_page(card, parameters, len(data), stem.name).encode(),
+            stem.with_suffix(".png"): picture,
+        }
+    )
+
+
+def imagenet_features(images: NDArray[np.int8]) -> NDArray[np.float64]:
+    """(..., 1280) features of prepared scans, int8 (..., 3, 129, 129), by EfficientNet-Lite0 as ImageNet left it."""
+    network = EfficientNetLite0(1)
+    load_imagenet(network)
+    body = network.layers[:-2].eval()
+    body.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    flat = images.reshape(-1, *images.shape[-3:])
+    rows = []
+    with torch.no_grad():
+        for start in range(0, len(flat), 32):
+            batch = torch.from_numpy(flat[start : start + 32]).float() / 127
+            rows.append(body(batch.contiguous(memory_format=torch.channels_last)).double().numpy())
+    return np.concatenate(rows).reshape(*images.shape[:-3], -1)
+
+
+def brain_lessons(pictures: Pictures, sides: set[int], taught: bool = True) -> dict[int, Lessons]:
+    """By side. taught: with the teacher that stands on ImageNet features, which needs the extra `train`."""
+    wide = ARCHITECTURES["EfficientNet-Lite0"].side
+    images = variants(pictures.scans, VARIANTS, tuple(sides | {SIDE} | ({wide} if taught else set())))
+    teachers = [features(images[SIDE])]
+    if taught:
+        teachers.append(imagenet_features(images[wide]))
+    return {
+        side: Lessons(images[side], images[side][:, 0], pictures.labels, pictures.folds, tuple(teachers))
+        for side in sides
+    }
+
+
+def skin_lessons(pictures: Pictures, side: int, source: int) -> Lessons:
+    """Pictures held at `source`, cropped to `side` while the network learns."""
+    held, shown = (np.stack([prepare(scan, 3, s, "rgb") for scan in pictures.scans]) for s in (source, side))
+    return Lessons(held[:, None], shown, pictures.labels, pictures.folds, (), pictures.kinds)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -267,19 +315,35 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m models.train", description="Train the committed networks."
     )
-    parser.add_argument("names", nargs="*", default=list(ARCHITECTURES), help="LeNet, BigLeNet; default both")
+    parser.add_argument("names", nargs="*", help=", ".join(RECIPES) + ", reader; default all")
     parser.add_argument("--data", type=Path, default=DEFAULT, help="folder of the brain MRI pictures")
+    parser.add_argument("--skin", type=Path, default=SKIN, help="folder of the skin pictures")
     parser.add_argument("--out", type=Path, default=WEIGHTS, help="where weights and cards go")
+    parser.add_argument(
+        "--cache", type=Path, help="keeps each fold's network here, and takes up what is there"
+    )
+    parser.add_argument("--untaught", action="store_true", help="without the teacher on ImageNet features")
     options = parser.parse_args(arguments)
+    names = options.names or ["reader", *RECIPES]
     torch.set_num_threads(1)
-    pictures = load_pictures(options.data)
-    images = variants(pictures.scans, VARIANTS, (SIDE, *(ARCHITECTURES[name].side for name in options.names)))
-    train_reader(pictures, images[SIDE], options.out)
-    values = features(images[SIDE])
-    for name in options.names:
-        lessons = Lessons(images[ARCHITECTURES[name].side], values, pictures.labels, pictures.folds)
-        network, integer, card = train(name, lessons)
-        write(options.out, network, integer, card)
+    brain = [name for name in names if name != "reader" and RECIPES[name].subject == "brain"]
+    lessons: dict[int, Lessons] = {}
+    if brain or "reader" in names:
+        pictures = load_pictures(options.data)
+        sides = {ARCHITECTURES[RECIPES[name].architecture].side for name in brain}
+        if "reader" in names:
+            train_reader(pictures, variants(pictures.scans, VARIANTS, (SIDE,))[SIDE], options.out)
+        lessons = brain_lessons(pictures, sides, not options.untaught) if brain else {}
+    for name in (name for name in names if name != "reader"):
+        recipe = RECIPES[name]
+        side = ARCHITECTURES[recipe.architecture].side
+        told = (
+            lessons[side]
+            if name in brain
+            else skin_lessons(load_skin(options.skin), side, recipe.source or side)
+        )
+        network, integer, card, picture = train(recipe, told, options.cache)
+        write(options.out, network, integer, card, picture)
         print(json.dumps({name: [card.held_out, card.cross_validation, card.quantisation]}, indent=1))
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,14 @@ from protocols.blind.network import Network
 from protocols.errors import CrypDocError, UserError
 
 WEIGHTS = Path(__file__).with_name("weights")
-NETWORKS = {"LeNet": "lenet-brain-mri", "BigLeNet": "biglenet-brain-mri"}
+NETWORKS = {
+    "LeNet": "lenet-brain-mri",
+    "BigLeNet": "biglenet-brain-mri",
+    "ResNet18": "resnet18-brain-mri",
+    "EfficientNet-Lite0": "efficientnet-lite0-brain-mri",
+    "EfficientNet-Lite0-skin": "efficientnet-lite0-skin",
+}
+BEST = "EfficientNet-Lite0"  # for brain MRI, by cross-validation
 _MAX_CARD_BYTES = 64 * 1024
 _REMEDY = "restore the file, or name one of: " + ", ".join(NETWORKS)
 
@@ -32,21 +40,22 @@ _REMEDY = "restore the file, or name one of: " + ", ".join(NETWORKS)
 class Card:
     """What a network says of itself, as committed beside its weights; public.
 
-    labels[0] is read from a negative logit, labels[1] from a positive one. modalities: DICOM codes it
-    reads. held_out, cross_validation, quantisation, calibration, training_data: figures, as
-    `models/train.py` wrote them. thresholds: least calibrated probability of the winning label for
-    confidence buckets 1, 2, 3. network_hash: hex.
+    labels[0] is read from a negative logit, labels[1] from a positive one; a network of more labels has a logit
+    for each, and the largest wins. modalities: DICOM codes it reads. held_out, cross_validation, quantisation,
+    calibration, training_data: figures, as `models/train.py` wrote them. thresholds: least calibrated probability
+    of the winning label for confidence buckets 1, 2, 3; empty beyond two labels. network_hash: hex. preparation:
+    how `models.scans.prepare` makes its input. domain: what it is for, in a word or two.
     """
 
     name: str
     task: str
     specialty: str
-    labels: tuple[str, str]
+    labels: tuple[str, ...]
     modalities: tuple[str, ...]
     channels: int
     side: int
     logit_scale: float
-    thresholds: tuple[float, float, float]
+    thresholds: tuple[float, ...]
     held_out: dict[str, Any]
     cross_validation: dict[str, Any]
     quantisation: dict[str, Any]
@@ -54,6 +63,8 @@ class Card:
     training_data: dict[str, Any]
     licence: str
     network_hash: str
+    preparation: str = "views"
+    domain: str = "brain MRI"
 
     def probability(self, logit: float) -> float:
         """Calibrated probability of labels[1]. logit: the real logit, an opened one times `logit_scale`.
@@ -67,12 +78,22 @@ class Card:
         """The winning label; a logit of 0 says labels[0]."""
         return self.labels[int(logit > 0)]
 
+    def read(self, logits: Sequence[float]) -> tuple[str, float]:
+        """The winning label and its calibrated probability. logits: as many as the network has, in real units."""
+        if len(logits) == 1:
+            told = self.probability(logits[0])
+            return self.label(logits[0]), max(told, 1 - told)
+        powers = [math.exp(max(-60.0, value - max(logits))) for value in logits]
+        winner = powers.index(max(powers))
+        return self.labels[winner], powers[winner] / sum(powers)
+
     def summary(self) -> str:
         """One line for a quote or a directory, at most about 120 characters."""
         figures = self.held_out
         return (
             f"{self.name}: {self.task}, {self.channels}x{self.side}x{self.side}, held-out accuracy "
-            f"{figures['accuracy']:.3f}, AUC {figures['auc']:.3f}, n={figures['n']}"
+            f"{figures['accuracy']:.3f}, AUC {'none' if figures['auc'] is None else format(figures['auc'], '.3f')}, "
+            f"n={figures['n']}"
         )
 
     def to_json(self) -> str:
@@ -88,7 +109,8 @@ class Card:
             for name in ("labels", "modalities", "thresholds"):
                 values[name] = tuple(values[name])
             card = cls(**values)
-            two, three = len(card.labels) == 2, len(card.thresholds) == 3
+            two = len(card.labels) >= 2 and all(isinstance(label, str) for label in card.labels)
+            three = len(card.thresholds) == (3 if len(card.labels) == 2 else 0)
             sizes = isinstance(card.channels, int) and isinstance(card.side, int)
             scale = isinstance(card.logit_scale, float) and card.logit_scale > 0
             if not (two and three and sizes and scale and isinstance(card.network_hash, str)):

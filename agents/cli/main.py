@@ -20,6 +20,7 @@ COMMANDS = {
     "keys": "agents.cli.keys:keys",
     "status": "agents.cli.status:status",
     "verify": "agents.cli.verify:verify",
+    "train": "agents.cli.train:train",
 }
 
 
@@ -57,6 +58,9 @@ def crypdoc(**_: Any) -> None:
         crypdoc patient scan.jpg --join /ip4/.../p2p/...
         crypdoc status                               cases, panels, balances, reputations
         crypdoc verify certificate.json              whether a diagnosis is the panel's
+    \b
+    Or make a network of your own:
+        crypdoc train --help
 
     Every command has a --help that teaches.
     """

@@ -18,6 +18,7 @@ from PIL.PngImagePlugin import PngImageFile
 
 from models.scans.scan import Scan, check_dimensions, make_scan
 
+_TINT = 0.03  # mean difference of a picture's channels from which it is one in colour
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
 
 
@@ -45,12 +46,19 @@ def _read(image: ImageFile.ImageFile, source_format: str) -> Scan:
         return _deep(upright, source_format)
     if "transparency" in upright.info or upright.mode in ("RGBA", "LA", "PA", "La", "RGBa"):
         layers = np.asarray(upright.convert("RGBA"), dtype=np.float32) / 255
-        return make_scan(grey(layers) * layers[..., 3], source_format=source_format)
+        return _coloured(layers[..., :3] * layers[..., 3:], source_format)
     if upright.mode in ("L", "1"):
         return make_scan(
             np.asarray(upright.convert("L"), dtype=np.float32) / 255, source_format=source_format
         )
-    return make_scan(grey(np.asarray(upright.convert("RGB"))) / 255, source_format=source_format)
+    return _coloured(np.asarray(upright.convert("RGB")).astype(np.float32) / 255, source_format)
+
+
+def _coloured(colour: NDArray[Any], source_format: str) -> Scan:
+    """Many a grey scan is stored in colour: as coloured counts what is more than JPEG's own tint."""
+    spread = np.max(colour, axis=-1) - np.min(colour, axis=-1)
+    kept = colour if float(spread.mean()) > _TINT else None
+    return make_scan(grey(colour), source_format=source_format, colour=kept)
 
 
 def _deep(image: Image.Image, source_format: str) -> Scan:

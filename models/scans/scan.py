@@ -44,12 +44,17 @@ class Scan:
     modality: a DICOM modality code ('MR', 'CT', ...) or 'unknown'. source_format: 'PNG', 'JPEG', 'DICOM',
     'NIfTI', ... notes: what loading decided, in sentences fit for a person. Built by `make_scan` only. Its
     repr shows no pixel.
+
+    colour: of a picture in colour (a photograph of skin), float32 (rows, columns, 3) in 0..1, the same rows and
+    columns; None for a grey one. It stays on this machine, for the network alone: `scan_bytes`, which the commitment
+    is made over and the panel receives, is of `pixels`, its luminance.
     """
 
     pixels: Pixels
     modality: str
     source_format: str
     notes: tuple[str, ...] = ()
+    colour: Pixels | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -82,9 +87,15 @@ def check_dimensions(columns: int, rows: int) -> None:
 
 
 def make_scan(
-    picture: NDArray[Any], modality: str = UNKNOWN, source_format: str = "array", notes: Collection[str] = ()
+    picture: NDArray[Any],
+    modality: str = UNKNOWN,
+    source_format: str = "array",
+    notes: Collection[str] = (),
+    colour: NDArray[Any] | None = None,
 ) -> Scan:
     """A `Scan` of a 2-D array whose values 0..1 mean black to white (values outside are clipped).
+
+    colour: the same picture in red, green and blue, (rows, columns, 3), values 0..1.
 
     A side above 2048 is averaged down by a whole factor, with a note. An unknown modality word becomes
     'unknown'. Raises ScanError: not 2-D, too small or large, not finite, or all of one grey (it shows
@@ -107,7 +118,16 @@ def make_scan(
         raise ScanError(
             "the picture is all of one grey and shows nothing", "check the export and give another file"
         )
-    return Scan(_frozen(grid), modality if modality in MODALITIES else UNKNOWN, source_format, tuple(remarks))
+    hues = None
+    if colour is not None:
+        if colour.shape != (*picture.shape, 3):
+            raise ScanError("the picture's colours do not match its size", "export the picture again")
+        hues = np.clip(np.asarray(colour, dtype=np.float32), 0, 1)
+        if factor > 1:
+            hues = np.stack([_block_mean(hues[..., c], factor) for c in range(3)], axis=-1)
+        hues.setflags(write=False)
+    word = modality if modality in MODALITIES else UNKNOWN
+    return Scan(_frozen(grid), word, source_format, tuple(remarks), hues)
 
 
 def scan_bytes(scan: Scan) -> bytes:
