@@ -43,8 +43,8 @@ class Opened:
     layers: dict[int, tuple[float, int]] = field(default_factory=dict)
 
 
-def run_party(rank: int, meeting: Path, topology: bytes, network: bytes | None, pipe: Connection) -> None:
-    """The life of one party, until the pipe closes. network: the model's alone."""
+def prepare(rank: int, meeting: Path) -> None:
+    """Say to CrypTen, before it is imported, who this process is and where the three meet; one thread, no chatter."""
     os.environ.update(
         RANK=str(rank),
         WORLD_SIZE="2",
@@ -55,9 +55,14 @@ def run_party(rank: int, meeting: Path, topology: bytes, network: bytes | None, 
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     torch.set_num_threads(1)
+
+
+def run_party(rank: int, meeting: Path, topology: bytes, network: bytes | None, pipe: Connection) -> None:
+    """The life of one party, until the pipe closes. network: the model's alone."""
+    prepare(rank, meeting)
     try:
         if rank == PROVIDER:
-            _serve_triples(pipe)
+            serve_triples(pipe)
         else:
             _take_part(rank, topology, network, pipe)
     except (EOFError, KeyboardInterrupt):
@@ -66,7 +71,7 @@ def run_party(rank: int, meeting: Path, topology: bytes, network: bytes | None, 
         pipe.send(("failed", f"{type(error).__name__}: {str(error)[:300]}"))
 
 
-def _serve_triples(pipe: Connection) -> None:
+def serve_triples(pipe: Connection) -> None:
     """The provider: it answers the model's requests until the model is gone."""
     from models.engines.crypten_repairs import crypten
 
@@ -76,16 +81,11 @@ def _serve_triples(pipe: Connection) -> None:
 
 
 def _take_part(rank: int, topology: bytes, network: bytes | None, pipe: Connection) -> None:
-    from models.engines.crypten_repairs import cfg, crypten
     from models.engines.plain import PlainGraph
     from protocols.blind.network import Network
     from protocols.blind.topology import Topology
 
-    cfg.communicator.verbose = True  # so that it counts
-    crypten.init()
-    provider = type(crypten.mpc.get_default_provider()).__name__
-    if provider != "TrustedThirdParty":
-        raise RuntimeError(f"CrypTen would run with {provider}")
+    provider = meet()
     public = Topology.decode(topology)
     graph = PlainGraph(public)
     shared = convert(graph, public.input_shape)
@@ -99,6 +99,18 @@ def _take_part(rank: int, topology: bytes, network: bytes | None, pipe: Connecti
         _, asked = pipe.recv()
         told = infer(rank, shared, asked, public.input_shape)
         pipe.send(("told", told))
+
+
+def meet() -> str:
+    """Meet the two others; the provider's kind. Raises RuntimeError unless it is the third party."""
+    from models.engines.crypten_repairs import cfg, crypten
+
+    cfg.communicator.verbose = True  # so that it counts
+    crypten.init()
+    provider = type(crypten.mpc.get_default_provider()).__name__
+    if provider != "TrustedThirdParty":
+        raise RuntimeError(f"CrypTen would run with {provider}")
+    return provider
 
 
 def convert(graph: torch.nn.Module, input_shape: tuple[int, ...]) -> Any:
