@@ -14,7 +14,10 @@ from models.dataset import FOLDS, altered, load_pictures, split, variants
 from models.metrics import auc
 from models.reader import SIDE, features
 from models.scans import synthetic_scan, to_png
-from models.train import Lessons, fit, fold_in, logits_of, main
+from models.networks.backbone import fold_in
+from models.recipes import RECIPES
+from models.train import Lessons, fit, main
+from models.train_loop import Plan, logits_of
 from models.train_reader import out_of_fold, regress
 from models.zoo import load_network
 from protocols.errors import UserError
@@ -39,7 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def lessons(folder: Path) -> Lessons:
     pictures = load_pictures(folder)
     images = variants(pictures.scans, 1, (32, SIDE))
-    return Lessons(images[32], features(images[SIDE]), pictures.labels, pictures.folds)
+    return Lessons(images[32], images[32][:, 0], pictures.labels, pictures.folds, (features(images[SIDE]),))
 
 
 def test_a_group_is_never_split_and_folds_are_alike() -> None:
@@ -67,36 +70,44 @@ def test_variants_begin_with_the_scan_itself_and_differ(lessons: Lessons) -> Non
 
 def test_altering_keeps_the_picture_in_range() -> None:
     pixels = synthetic_scan().pixels
-    made = altered(pixels, np.random.default_rng(0))
-    assert made.dtype == np.float32
-    assert 0 <= float(made.min()) <= float(made.max()) <= 1
-    assert made.shape == (pixels.shape[0] + 40, pixels.shape[1] + 40)
+    shapes = set()
+    for seed in range(20):
+        made = altered(pixels, np.random.default_rng(seed))
+        assert made.dtype == np.float32
+        assert 0 <= float(made.min()) <= float(made.max()) <= 1
+        assert made.shape[0] >= pixels.shape[0] + 40
+        shapes.add(made.shape)
+    assert len(shapes) > 1
 
 
 def test_regression_separates_synthetic_slices_out_of_fold(lessons: Lessons) -> None:
-    assert auc(lessons.labels, out_of_fold(lessons.features, lessons.labels, lessons.folds)) > 0.95
-    bag = regress(lessons.features, lessons.labels, members=3)
-    assert bag.slopes.shape == (3, lessons.features.shape[-1])
+    values = lessons.teachers[0]
+    assert auc(lessons.labels, out_of_fold(values, lessons.labels, lessons.folds)) > 0.95
+    bag = regress(values, lessons.labels, members=3)
+    assert bag.slopes.shape == (3, values.shape[-1])
 
 
 def test_fit_is_repeatable_and_folding_in_shifts_the_logit(lessons: Lessons) -> None:
-    recipe = training.Recipe(steps=15)
-    one, other = (fit("LeNet", lessons, recipe, seed=5) for _ in range(2))
-    before = logits_of(one, lessons.images[:4, 0])
-    assert np.array_equal(before, logits_of(other, lessons.images[:4, 0]))
+    recipe = dataclasses.replace(RECIPES["LeNet"], plan=Plan(epochs=2))
+    one, other = (fit(recipe, lessons, seed=5) for _ in range(2))
+    before = logits_of(one, lessons.shown[:4])
+    assert before.shape == (4, 1)
+    assert np.array_equal(before, logits_of(other, lessons.shown[:4]))
     fold_in(one, 2.0, -0.5)
-    assert np.allclose(logits_of(one, lessons.images[:4, 0]), 2 * before - 0.5, atol=1e-4)
+    assert np.allclose(logits_of(one, lessons.shown[:4]), 2 * before - 0.5, atol=1e-4)
 
 
 def test_a_whole_training_writes_a_network_that_loads(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    quick = dataclasses.replace(training.RECIPES["LeNet"], steps=60)
+    quick = dataclasses.replace(RECIPES["LeNet"], plan=Plan(epochs=60))
     monkeypatch.setitem(training.RECIPES, "LeNet", quick)
     monkeypatch.setattr(training, "VARIANTS", 1)
-    main(["LeNet", "--data", str(folder), "--out", str(tmp_path)])
+    main(["reader", "LeNet", "--untaught", "--data", str(folder), "--out", str(tmp_path)])
     network, card = load_network(tmp_path / "lenet-brain-mri.safetensors")
     assert card.held_out["n"] == 8
+    assert card.quantisation["n"] == card.cross_validation["n"] == COUNT
+    assert (tmp_path / "lenet-brain-mri.png").read_bytes().startswith(b"\x89PNG")
     assert card.held_out["auc"] > 0.8
     assert card.network_hash == network.network_hash().hex()
     assert (tmp_path / "lenet-brain-mri.md").read_text().startswith("# LeNet")
