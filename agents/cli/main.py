@@ -21,6 +21,7 @@ COMMANDS = {
     "status": "agents.cli.status:status",
     "verify": "agents.cli.verify:verify",
     "train": "agents.cli.train:train",
+    "evaluate": "agents.cli.evaluate:evaluate",
 }
 
 
