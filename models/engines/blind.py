@@ -13,13 +13,14 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.engines.base import Closing, LayerCost, Prediction, check_images
 from models.engines.blind_party import choose_kernels
-from models.engines.link import Link, drive
+from models.engines.link import BACKLOG, Link, drive
 from protocols.blind.messages import PART_BYTES, Role
 from protocols.blind.network import Network
 from protocols.blind.patient import PatientParty
@@ -32,17 +33,26 @@ from protocols.errors import CrypDocError, UserError
 _ENVIRONMENT = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
+Ends = tuple[socket.socket, socket.socket]
+
+
 class BlindEngine(Closing):
-    """See `models.engines.base.Engine`. kernels: as `choose_kernels` names them."""
+    """See `models.engines.base.Engine`.
+
+    kernels: as `choose_kernels` names them. between: makes the pair that joins patient and model; a benchmark puts
+    an emulated network there.
+    """
 
     name = "blind"
 
-    def __init__(self, network: Network, kernels: str = "best") -> None:
+    def __init__(
+        self, network: Network, kernels: str = "best", between: Callable[[], Ends] = socket.socketpair
+    ) -> None:
         self._topology, self._hash = network.topology, network.network_hash()
         self._kernels = choose_kernels(kernels)
         self._used = UsedSessions()
         self._known: MaskedWeights | None = None
-        pairs = [socket.socketpair() for _ in range(3)]  # patient-model, patient-dealer, model-dealer
+        pairs = between(), socket.socketpair(), socket.socketpair()  # patient-model, -dealer, model-dealer
         (mine_m, theirs_m), (mine_d, theirs_d), (model_end, dealer_end) = pairs
         self._processes = [
             _spawn("model", kernels, theirs_m, model_end),
@@ -93,10 +103,14 @@ class BlindEngine(Closing):
         )
         links = {Role.MODEL: self._model}
         drive(party, links)
-        self._dealer.receive()
+        whole = bill.tape <= BACKLOG  # else the model takes the rest while it computes
+        if whole:
+            self._dealer.receive()
         drive(party, links, party.begin(images))
         self._known = party.masked_weights
         image, opened = party.laps[0].at, party.laps[-1].at
+        if not whole:
+            self._dealer.receive()
         laps = json.loads(self._model.receive())["laps"]
         result = party.result
         return Prediction(
@@ -123,6 +137,16 @@ class BlindEngine(Closing):
     def _broken(self, error: CrypDocError) -> UserError:
         self.close()
         return UserError(f"the blind engine stopped ({error.fault})", error.remedy or "start it again")
+
+    @property
+    def kernels(self) -> str:
+        """The name of the kernels that were chosen."""
+        return self._kernels.name
+
+    @property
+    def processes(self) -> dict[str, int]:
+        """The process numbers of model and dealer."""
+        return {"model": self._processes[0].pid, "dealer": self._processes[1].pid}
 
     def close(self) -> None:
         """Ends both processes; safe to repeat."""

@@ -16,6 +16,7 @@ import sys
 import time
 
 from models.engines.link import Link, drive
+from models.engines.memory import keep_freed_memory
 from protocols.blind.dealer import TapeSeeds, deal_tape
 from protocols.blind.kernels import Kernels
 from protocols.blind.messages import Role
@@ -94,6 +95,7 @@ def _order(frame: bytes, count: int) -> list[object]:
 def main(arguments: list[str]) -> int:
     """The process; its exit code. It ends quietly when the patient's end closes, with one line otherwise."""
     role, kernels, patient_fd, other_fd = arguments
+    keep_freed_memory()
     patient, other = (Link(socket.socket(fileno=int(fd))) for fd in (patient_fd, other_fd))
     try:
         (serve_model if role == "model" else serve_dealer)(choose_kernels(kernels), patient, other)

@@ -13,12 +13,14 @@ import time
 from collections import deque
 from collections.abc import Mapping
 
+import numpy as np
+
 from protocols.blind.messages import MAX_FRAME_BYTES, Out, Role
 from protocols.blind.party import Party
 from protocols.errors import ProtocolError, WireError
 
 PATIENCE = 120.0
-BACKLOG = 1 << 29  # bytes of a tape that a model's party holds ready; beyond it the dealer waits
+BACKLOG = 1 << 30  # bytes of a tape that a model's party holds ready; beyond it the dealer waits
 _BUFFER = 1 << 22
 
 
@@ -33,8 +35,8 @@ class Link:
         if end.family != socket.AF_UNIX:
             end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._out: deque[memoryview] = deque()
-        self._ready: deque[bytes] = deque()
-        self._head, self._body, self._got = bytearray(), bytearray(), 0
+        self._ready: deque[memoryview] = deque()
+        self._head, self._body, self._got = bytearray(), memoryview(b""), 0
         self.sent = self.received = 0
 
     def fileno(self) -> int:
@@ -45,7 +47,7 @@ class Link:
         """Whether bytes wait to be sent."""
         return len(self._out) > 0
 
-    def take(self) -> bytes | None:
+    def take(self) -> memoryview | None:
         """A frame that came, or None."""
         return self._ready.popleft() if self._ready else None
 
@@ -81,7 +83,7 @@ class Link:
                     if len(self._head) == 4:
                         self._begin()
                 else:
-                    moved = self._socket.recv_into(memoryview(self._body)[self._got :])
+                    moved = self._socket.recv_into(self._body[self._got :])
                     self._got += moved
                     if self._got == len(self._body):
                         self._finish()
@@ -96,19 +98,19 @@ class Link:
         size = int.from_bytes(self._head, "big")
         if not 0 < size <= MAX_FRAME_BYTES:
             raise ProtocolError(f"a frame of {size} bytes is not within 1..{MAX_FRAME_BYTES}")
-        self._body, self._got = bytearray(size), 0
+        self._body, self._got = memoryview(np.empty(size, np.uint8)), 0
 
     def _finish(self) -> None:
-        self._ready.append(bytes(self._body))
+        self._ready.append(self._body)
         self.received += len(self._body)
-        self._head, self._body, self._got = bytearray(), bytearray(), 0
+        self._head, self._body, self._got = bytearray(), memoryview(b""), 0
 
     def receive(self, patience: float = PATIENCE) -> bytes:
         """The next frame, waited for. Raises `WireError` after `patience` seconds."""
         until = time.monotonic() + patience
         while (frame := self.take()) is None:
             wait([self], until)
-        return frame
+        return bytes(frame)
 
     def send(self, frame: bytes, patience: float = PATIENCE) -> None:
         """Sends a frame whole."""
@@ -143,6 +145,7 @@ def drive(
 
     outs: what `start` or `begin` gave, if that was called already. Raises `ProtocolError` or `WireError`.
     """
+    party.sink = lambda out: links[out.to].put(out.frame)
     outs = party.start() if outs is None else outs
     while True:
         for out in outs:

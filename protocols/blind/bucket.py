@@ -18,7 +18,7 @@ from functools import lru_cache
 import numpy as np
 
 from protocols.blind.bytesio import IntArray
-from protocols.blind.kernels.interface import Bytes, Kernels, Words, packed_size
+from protocols.blind.kernels.interface import Buffer, Bytes, Kernels, Words, packed_size
 from protocols.blind.kernels.portable import signed
 from protocols.blind.prg import Stream
 from protocols.blind.secret import Secret
@@ -77,7 +77,7 @@ def deal_bucket(topology: Topology, patient: BucketMask, fresh: Stream, kernels:
     return (table ^ patient.table).tobytes() + share
 
 
-def read_bucket_correction(topology: Topology, body: bytes, batch: int, kernels: Kernels) -> BucketMask:
+def read_bucket_correction(topology: Topology, body: Buffer, batch: int, kernels: Kernels) -> BucketMask:
     """M's share, from the dealer's bytes."""
     at = batch * table_size(topology)
     table = np.frombuffer(body[:at], np.uint8).reshape(batch, -1)

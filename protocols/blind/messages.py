@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 
+from protocols.blind.kernels.interface import Buffer
 from protocols.errors import ProtocolError
 
 MAGIC = b"CB"
 VERSION = 2
 SESSION_BYTES = 32
 HEADER_BYTES = 8 + SESSION_BYTES
-PART_BYTES = 1 << 20  # the most a frame carries; a longer message is several frames
+PART_BYTES = 1 << 22  # the most a frame carries; a longer message is several frames
 MAX_FRAME_BYTES = HEADER_BYTES + PART_BYTES
 
 
@@ -63,7 +64,7 @@ class Frame:
     kind: int
     sequence: int
     name: bytes
-    body: bytes
+    body: memoryview
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,15 +96,17 @@ def parts(size: int) -> int:
 
 def encode_frames(kind: Kind, name: bytes, first: int, message: bytes) -> Iterator[bytes]:
     """The frames of one message, numbered from `first`."""
+    whole = memoryview(message)
     for i in range(parts(len(message))):
         head = MAGIC + bytes((VERSION, kind)) + (first + i).to_bytes(4, "big") + name
-        yield head + message[i * PART_BYTES : (i + 1) * PART_BYTES]
+        yield b"".join((head, whole[i * PART_BYTES : (i + 1) * PART_BYTES]))
 
 
-def decode_frame(data: bytes) -> Frame:
-    """Splits a frame; raises `ProtocolError` on a wrong size, magic or version."""
-    if not isinstance(data, bytes) or not HEADER_BYTES <= len(data) <= MAX_FRAME_BYTES:
+def decode_frame(data: Buffer) -> Frame:
+    """Splits a frame, without a copy of its body; raises `ProtocolError` on a wrong size, magic or version."""
+    if not isinstance(data, Buffer) or not HEADER_BYTES <= len(data) <= MAX_FRAME_BYTES:
         raise bad_frame("it is too short or too long")
-    if data[:2] != MAGIC or data[2] != VERSION:
+    head = bytes(data[:HEADER_BYTES])
+    if head[:2] != MAGIC or head[2] != VERSION:
         raise bad_frame("it is of another protocol or version")
-    return Frame(data[3], int.from_bytes(data[4:8], "big"), data[8:HEADER_BYTES], data[HEADER_BYTES:])
+    return Frame(head[3], int.from_bytes(head[4:8], "big"), head[8:], memoryview(data)[HEADER_BYTES:])

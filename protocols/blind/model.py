@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from protocols.blind import bucket
-from protocols.blind.kernels.interface import Mask, Words
+from protocols.blind.kernels.interface import Buffer, Mask, Words
 from protocols.blind.masking import WINDOW, chunks
 from protocols.blind.messages import Item, Kind, Role, bad_frame
 from protocols.blind.party import Clock, Party, Script
@@ -76,7 +76,7 @@ class ModelParty(Party):
             return said[Kind.WEIGHTS] + said[Kind.KNOWN] > 0
         return kind is not Kind.ANSWER or said[Kind.LOGITS] > 0
 
-    def _read(self, kind: Kind, item: Item, body: bytes) -> Any:
+    def _read(self, kind: Kind, item: Item, body: Buffer) -> Any:
         top, n, kernels = self._topology, self.batch, self._kernels
         if not self._in_turn(kind):
             raise bad_frame("its sender is not to speak now")
@@ -96,7 +96,7 @@ class ModelParty(Party):
         if kind is Kind.IMAGE:
             shape = n, *top.input_shape
             return kernels.unpack(body, prod(shape), top.ring_bits).reshape(shape)
-        return body
+        return body if kind is Kind.REPLY else bytes(body)
 
     def _run(self) -> Script:
         p, top = Role.PATIENT, self._topology

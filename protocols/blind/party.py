@@ -13,6 +13,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from protocols.blind.kernels.interface import Buffer
 from protocols.blind.messages import (
     PART_BYTES,
     Item,
@@ -48,12 +49,12 @@ class _Inbox:
         self.items = deque(items)
         self.ready: deque[tuple[int, Any]] = deque()
         self.backlog = 0
-        self._parts: list[bytes] = []
+        self._parts: list[Buffer] = []
         self._sequence = self._got = 0
 
     def take(
-        self, kind: int, sequence: int, body: bytes, size_of: dict[Kind, int]
-    ) -> tuple[Kind, Item, bytes] | None:
+        self, kind: int, sequence: int, body: Buffer, size_of: dict[Kind, int]
+    ) -> tuple[Kind, Item, Buffer] | None:
         """Takes the next frame; the message that it ends, if it ends one. size_of: kinds that may stand instead."""
         if not self.items:
             raise bad_frame("nothing more was due from its sender")
@@ -79,7 +80,8 @@ class Party(Secret):
 
     start() -> frames to send first; receive(frm, frame) -> frames to send next. Both raise
     `ProtocolError`, after which the party is dead. done: nothing more is due. steps_done, steps_total:
-    messages sent or received, of all. laps: what it spent, by `clock`.
+    messages sent or received, of all. laps: what it spent, by `clock`. sink: takes each frame as it is
+    made, so that the other side works at the same time; without one, `start` and `receive` return them.
     """
 
     role: Role
@@ -102,6 +104,7 @@ class Party(Secret):
         self.session, self.tape, self.batch = session, tape, batch
         self.done = False
         self.laps: list[Lap] = []
+        self.sink: Callable[[Out], None] | None = None
         self._clock = clock
         self._dead = False
         self._script: Script | None = None
@@ -124,9 +127,9 @@ class Party(Secret):
     def _forget(self) -> None:
         """The subclass drops its secrets."""
 
-    def _read(self, kind: Kind, item: Item, body: bytes) -> Any:
+    def _read(self, kind: Kind, item: Item, body: Buffer) -> Any:
         """What the script is sent of a message; done as it comes, so that it is ready when it is needed."""
-        return body
+        return bytes(body)
 
     def _free(self, frm: Role) -> bool:
         """Whether frames of this link may come before they are awaited."""
@@ -147,7 +150,7 @@ class Party(Secret):
         self._script = self._run()
         return self._guard(lambda: self._advance(True))
 
-    def receive(self, frm: Role, frame: bytes) -> list[Out]:
+    def receive(self, frm: Role, frame: Buffer) -> list[Out]:
         if self._dead:
             raise ProtocolError("this session has ended on an error", "start a new session")
         if self.done:
@@ -188,7 +191,7 @@ class Party(Secret):
         """Whether the party has done all that it can before its own side says `begin`."""
         return self._awaits is self.role
 
-    def _accept(self, frm: Role, data: bytes) -> None:
+    def _accept(self, frm: Role, data: Buffer) -> None:
         self._speaker = frm
         frame = decode_frame(data)
         if frame.name != (self.tape if frm is Role.DEALER else self.session):
@@ -231,7 +234,11 @@ class Party(Secret):
         self._sent[to] += len(frames)
         self._emitted[kind] += 1
         self.steps_done += 1
-        self._outbox += [Out(to, frame) for frame in frames]
+        for frame in frames:
+            if self.sink is not None:
+                self.sink(Out(to, frame))
+            else:
+                self._outbox.append(Out(to, frame))
 
     def _lap(self, place: int) -> None:
         if self._clock is not None:

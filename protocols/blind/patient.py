@@ -14,7 +14,7 @@ from protocols.blind import bucket
 from protocols.blind.ahead import Ahead, walk_ahead
 from protocols.blind.bytesio import IntArray
 from protocols.blind.kernels import best_kernels
-from protocols.blind.kernels.interface import Kernels, Words, packed_size
+from protocols.blind.kernels.interface import Buffer, Kernels, Words, packed_size
 from protocols.blind.kernels.portable import signed
 from protocols.blind.masking import chunks
 from protocols.blind.masks import PatientMasks
@@ -134,8 +134,8 @@ class PatientParty(Party):
         waits = self._inboxes[Role.MODEL].items
         return {Kind.WEIGHTS: weights_size(self._topology)} if waits and waits[0].kind is Kind.KNOWN else {}
 
-    def _read(self, kind: Kind, item: Item, body: bytes) -> Any:
-        return (kind, body) if kind in (Kind.KNOWN, Kind.WEIGHTS) else body
+    def _read(self, kind: Kind, item: Item, body: Buffer) -> Any:
+        return (kind, bytes(body)) if kind in (Kind.KNOWN, Kind.WEIGHTS) else body
 
     def _run(self) -> Script:
         m, top, masks = Role.MODEL, self._topology, self._masks

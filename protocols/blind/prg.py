@@ -1,6 +1,6 @@
-"""Keyed streams: what a 32-byte seed expands to. AES-256 in counter mode under a key derived for one purpose.
+"""Keyed streams: what a 32-byte seed expands to. AES-128 in counter mode under a key derived for one purpose.
 
-key = BLAKE2b-256(key = seed, person = "crypdoc/blind/1", each part of the context with its length before it).
+key = BLAKE2b-128(key = seed, person = "crypdoc/blind/2", each part of the context with its length before it).
 Two contexts never share a key, so the counter may start at zero and streams may be expanded in any order.
 """
 
@@ -17,6 +17,7 @@ from protocols.blind.secret import Secret
 from protocols.errors import ProtocolError
 
 SEED_BYTES = 32
+KEY_BYTES = 16
 BLOCK = 1 << 18  # bytes that are encrypted at a time, small enough for the cache
 ZEROS = memoryview(bytes(BLOCK))
 
@@ -29,7 +30,7 @@ class Stream(Secret):
             raise ProtocolError(
                 f"a seed is not {SEED_BYTES} bytes", "draw it afresh from the system's generator"
             )
-        h = hashlib.blake2b(key=seed, digest_size=32, person=b"crypdoc/blind/1")
+        h = hashlib.blake2b(key=seed, digest_size=KEY_BYTES, person=b"crypdoc/blind/2")
         for part in context:
             h.update(len(part).to_bytes(4, "big") + part)
         self._cipher = Cipher(algorithms.AES(h.digest()), modes.CTR(bytes(16))).encryptor()

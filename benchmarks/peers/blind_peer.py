@@ -1,0 +1,97 @@
+#!/usr/bin/env python3
+"""One network through the blind engine, measured: `blind_peer.py FILE [--kernels K] [--wan MS MBIT] [--batch N]`.
+
+FILE holds `Network.encode()`. The patient is this process, which never imports torch; model and dealer are processes of
+their own; one thread each. The first session, which carries the masked weights, is not counted. Prints one JSON
+object: seconds online, ahead and in all of the run with the least total; bytes; rounds; peak memory of each party.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import numpy as np  # noqa: E402
+
+from benchmarks.wan import wan  # noqa: E402
+from models.engines.base import Prediction  # noqa: E402
+from models.engines.blind import BlindEngine  # noqa: E402
+from models.engines.memory import keep_freed_memory  # noqa: E402
+from protocols.blind.network import Network  # noqa: E402
+from protocols.blind.schedule import costs  # noqa: E402
+
+
+def peak_memory(pid: int) -> int:
+    """Bytes that a process has held at most (VmHWM)."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def measure(engine: BlindEngine, network: Network, batch: int, seconds: float, runs: int) -> dict[str, Any]:
+    """At least one run after the first, at most `runs`, until so many seconds are gone."""
+    rng, top = np.random.default_rng(5), network.topology
+    images = rng.integers(top.input_low, top.input_high + 1, (batch, *top.input_shape)).astype(np.int8)
+    engine.predict(images)
+    until, told = time.perf_counter() + seconds, list[tuple[float, Prediction]]()
+    while not told or (len(told) < runs and time.perf_counter() < until):
+        begun = time.perf_counter()
+        told.append((0.0, engine.predict(images)))
+        told[-1] = time.perf_counter() - begun, told[-1][1]
+    total, best = min(told, key=lambda one: one[0])
+    online = min((one for _, one in told), key=lambda one: one.seconds)
+    bill = costs(top, batch, known=True)
+    return {
+        "seconds": total,
+        "seconds_online": online.seconds,
+        "seconds_ahead": best.seconds_ahead,
+        "bytes_online": bill.bytes_online,
+        "bytes_ahead": bill.bytes_ahead,
+        "rounds": bill.rounds,
+        "runs": len(told),
+        "logits": best.logits.tolist(),
+        "memory": {
+            role: peak_memory(pid) for role, pid in [("patient", os.getpid()), *engine.processes.items()]
+        },
+        "layers": [[one.name, one.seconds, one.bytes] for one in online.layers],
+    }
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(
+        prog="blind_peer.py", description="One network through the blind engine."
+    )
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--kernels", default="best")
+    parser.add_argument(
+        "--wan", nargs=2, type=float, metavar=("MS", "MBIT"), help="emulated round trip and rate"
+    )
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=10.0, help="time for repeated runs (default: 10)")
+    parser.add_argument("--runs", type=int, default=20)
+    given = parser.parse_args(arguments)
+    keep_freed_memory()
+    network = Network.decode(given.file.read_bytes())
+    if given.wan:
+        milliseconds, megabits = given.wan
+        engine = BlindEngine(network, given.kernels, lambda: wan(milliseconds / 2000, megabits * 1e6 / 8))
+    else:
+        engine = BlindEngine(network, given.kernels)
+    with engine:
+        told = measure(engine, network, given.batch, given.seconds, given.runs)
+    print(json.dumps(told | {"kernels": engine.kernels}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
