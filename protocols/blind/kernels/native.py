@@ -32,6 +32,7 @@ from protocols.errors import ProtocolError
 LEVELS = ("c", "avx2", "avx512-vnni", "amx")  # slowest first; the index is the level's number in C
 MAX_BITS = 24
 NARROW = 1 << 15
+FEW_WEIGHTS = 160  # up to here the loops over pixels win
 
 
 def levels() -> tuple[str, ...]:
@@ -88,12 +89,8 @@ class _Transposed(_Layer):
     def _apply(self, n: int, x: Words, out: Words) -> None:
         term = self.term
         assert isinstance(term, ConvTranspose)
-        product = np.zeros((term.out * term.kernel**2, *self.source[1:]), np.uint32)
-        sizes = term.kernel, term.stride, term.padding, term.out, *self.source[1:], *self.target[1:]
-        for image, made in zip(x, out, strict=True):
-            product.fill(0)
-            _native.conv_apply(self.packed, 1, image, product)
-            _native.scatter(sizes, 1, product, made)
+        sizes = term.kernel, term.stride, term.padding, term.out, *self.target[1:]
+        _native.transposed(self.packed, sizes, n, x, out)
 
 
 class _Scaled(_Layer):
@@ -128,7 +125,7 @@ class NativeKernels:
         flat = np.ascontiguousarray(weights, np.int32)
         if isinstance(term, Scale):
             return _Scaled(self.level, term, shape, target, flat)
-        if isinstance(term, Conv) and term.groups > 1:
+        if isinstance(term, Conv) and (term.groups > 1 or flat.size <= FEW_WEIGHTS):
             return _Grouped(self.level, term, shape, target, flat)
         if isinstance(term, ConvTranspose):
             flat = np.ascontiguousarray(flat.reshape(shape[0], -1).T)

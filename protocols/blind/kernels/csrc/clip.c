@@ -127,17 +127,23 @@ static inline uint32_t pair_of(uint32_t q, uint32_t high) {
     return zero | (1u ^ zero ^ (upper & 1)) << 1;
 }
 
+static inline void put_bytes(uint8_t *to, const uint8_t *from, uint64_t value, size_t count) {
+    for (size_t i = 0; i < count; i++, value >>= 8)
+        to[i] = (uint8_t)(value ^ from[i]);
+}
+
 static void row_of(const Clip *c, const uint8_t *patient, uint32_t fresh, uint8_t *row) {
     int b = c->low_bits, width = b + c->high_bits;
     uint32_t d = fresh >> width & 1, low = fresh & ones(b), at = (fresh & ones(width)) >> b, high = ones(c->high_bits);
     uint32_t flags = fresh >> width >> 1; /* c0, c1, g0, g1 */
     uint32_t hide = (flags & 1) | (flags >> 2 & 1) << 1 | (flags >> 1 & 1) << 2 | (flags >> 3 & 1) << 3;
     size_t first = low_bytes(c), second = high_bytes(c);
-    for (size_t j = 0; j < first; j++) {
+    for (size_t j = 0; j < first; j += 8) { /* entries 8 j to 8 j + 63, or as many as there are */
         int32_t below = (int32_t)low - (int32_t)(8 * j);
-        below &= ~(below >> 31);                     /* max(0, below) */
-        below = 8 + ((below - 8) & ((below - 8) >> 31)); /* min(8, below) */
-        row[j] = (uint8_t)((((1u << below) - 1) ^ (0u - d)) ^ patient[j]);
+        below &= ~(below >> 31);                            /* max(0, below) */
+        below = 64 + ((below - 64) & ((below - 64) >> 31)); /* min(64, below) */
+        uint64_t half = (uint64_t)1 << (below >> 1), ones = half * half << (below & 1);
+        put_bytes(row + j, patient + j, (ones - 1) ^ (0 - (uint64_t)d), first - j < 8 ? first - j : 8);
     }
     for (size_t j = 0; j < second; j++) {
         uint32_t u = (uint32_t)(2 * j) - at, one = pair_of(u, high);

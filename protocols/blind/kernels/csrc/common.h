@@ -38,7 +38,7 @@ typedef struct {
 typedef struct {
     const uint8_t *plane[3];
     size_t step;  /* elements from one pixel of a tile to the next */
-    size_t pitch; /* elements from one kernel row (a run) to the next */
+    size_t pitch; /* elements from one line (a run) to the next */
 } View;
 
 struct Engine;
@@ -46,7 +46,9 @@ struct Engine;
 typedef struct {
     int channels, height, width, out, kernel, stride, padding, trailing;
     int wide, rows, cols; /* rows, cols: of the output */
-    size_t run, run_padded; /* elements of a kernel row: kernel * channels, and up to whole chunks */
+    int stack, lines;       /* image rows that lie in a pixel side by side; kernel / stack, rounded up */
+    size_t depth;           /* elements of a pixel: channels * stack */
+    size_t run, run_padded; /* elements of a line: kernel * depth, and up to whole chunks */
     size_t block_bytes;     /* packed weights of one block of output channels */
     int blocks;
     const struct Engine *engine;
@@ -59,8 +61,8 @@ typedef struct Engine {
     int bytes[3];     /* bytes of an element in each plane */
     size_t (*block_bytes)(const Conv *);
     void (*pack)(const Conv *, int block, const int32_t *weights, uint8_t *packed);
-    /* One row of the image into the planes, at element 0 of each. */
-    void (*split)(const Conv *, const uint32_t *row, size_t channel_pitch, uint8_t *const plane[3]);
+    /* One row of `depth` channels (zeros where the pointer is 0) into the planes, at element 0 of each. */
+    void (*split)(const Conv *, const uint32_t *const *channel, uint8_t *const plane[3]);
     void (*begin)(int pixels);
     void (*tiles)(const Conv *, const View *, const Tile *, int count, const uint8_t *packed, int first,
                   uint32_t *out, size_t out_pitch); /* count is 1 or 2 */
@@ -72,13 +74,13 @@ extern const Engine engine_c, engine_avx2, engine_vnni, engine_amx;
 int conv_init(Conv *conv, int level, const int32_t *weights);
 int conv_apply(const Conv *conv, size_t images, const uint32_t *x, uint32_t *out);
 
-/* The weight of a run's element `e` (kernel column, then channel), 0 beyond the run and beyond the last channel. */
-static inline int32_t weight_at(const Conv *c, const int32_t *w, int out, int row, size_t e) {
-    if (out >= c->out || e >= c->run)
+/* The weight of element `e` of a line's run (column, then row of the stack, then channel); 0 where there is none. */
+static inline int32_t weight_at(const Conv *c, const int32_t *w, int out, int line, size_t e) {
+    size_t channel = e % (size_t)c->channels, k = (size_t)c->kernel, column = e / c->depth;
+    size_t row = (size_t)line * (size_t)c->stack + e / (size_t)c->channels % (size_t)c->stack;
+    if (out >= c->out || e >= c->run || row >= k)
         return 0;
-    size_t channel = e % (size_t)c->channels, column = e / (size_t)c->channels;
-    size_t k = (size_t)c->kernel;
-    return w[(((size_t)out * (size_t)c->channels + channel) * k + (size_t)row) * k + column];
+    return w[(((size_t)out * (size_t)c->channels + channel) * k + row) * k + column];
 }
 
 /* ---- grouped convolution, transposed scatter, scale ---------------------------------------------------- */
@@ -88,8 +90,12 @@ typedef struct {
 } Grouped;
 
 int grouped_apply(int level, const Grouped *g, const uint32_t *w, size_t images, const uint32_t *x, uint32_t *out);
-void scatter(int kernel, int stride, int padding, int out, int height, int width, int rows, int cols,
-             const uint32_t *product, uint32_t *target);
+
+typedef struct {
+    int kernel, stride, padding, out, height, width, rows, cols;
+} Transposed;
+
+int transposed_apply(const Conv *conv, const Transposed *t, size_t images, const uint32_t *x, uint32_t *out);
 void scale_apply(size_t images, size_t channels, size_t pixels, const uint32_t *w, const uint32_t *x, uint32_t *out);
 
 /* ---- scratch memory, kept between calls ------------------------------------------------------------------ */

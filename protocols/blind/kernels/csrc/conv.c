@@ -1,9 +1,10 @@
 /* Convolution mod 2^24, the part that every level shares.
  *
  * The image is laid out with channels inside (a pixel is `channels` consecutive elements), so a kernel row of
- * an output pixel is one contiguous run of kernel * channels elements, whatever the stride. An engine sees
- * tiles of 16 output pixels at a constant step, and `kernel` runs a pixel. Tiles lie in an output row; where
- * that would waste much (small images), the runs of 16 consecutive pixels are copied to a panel first.
+ * an output pixel is one contiguous run of kernel * channels elements, whatever the stride. Where a run is much
+ * shorter than an engine's step, a pixel holds those below it too (`stack`), and a run covers several kernel
+ * rows: a line. An engine sees tiles of 16 output pixels at a constant step, and `lines` runs a pixel. Tiles lie
+ * in an output row; where that would waste much (small images), the runs of 16 pixels are copied to a panel.
  * What is read and written depends on the shapes alone.
  */
 #include "common.h"
@@ -23,8 +24,11 @@ static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 
 int conv_init(Conv *c, int level, const int32_t *weights) {
     const Engine *e = c->engine = engines[level];
-    size_t chunk = (size_t)e->chunk;
-    c->run = (size_t)c->kernel * (size_t)c->channels;
+    size_t chunk = (size_t)e->chunk, row = (size_t)c->kernel * (size_t)c->channels;
+    c->stack = 2 * row <= chunk ? (int)smaller(chunk / row, (size_t)c->kernel) : 1;
+    c->lines = (c->kernel + c->stack - 1) / c->stack;
+    c->depth = (size_t)c->channels * (size_t)c->stack;
+    c->run = (size_t)c->kernel * c->depth;
     c->run_padded = (c->run + chunk - 1) / chunk * chunk;
     c->blocks = (c->out + e->block - 1) / e->block;
     c->block_bytes = (e->block_bytes(c) + 63) / 64 * 64;
@@ -48,6 +52,7 @@ typedef struct {
     size_t panel, panels;  /* elements of a gathered tile; tiles gathered at once */
     uint8_t *plane[3], *panel_plane[3];
     Tile *tile;
+    const uint32_t **channel; /* pointers to the channels of a row */
 } Work;
 
 static int plane_count(const Conv *c) { return c->engine->planes[c->wide]; }
@@ -65,14 +70,13 @@ static void measure(Work *w, size_t images, size_t rows) {
     size_t cols = (size_t)c->cols, across = (cols + TILE - 1) / TILE, dense = (images * rows * cols + TILE - 1) / TILE;
     w->images = images;
     w->rows = rows;
-    w->high = (rows - 1) * (size_t)c->stride + (size_t)c->kernel;
+    w->high = (rows - 1) * (size_t)c->stride + (size_t)((c->lines - 1) * c->stack) + 1;
     w->wide = (size_t)c->width + 2 * (size_t)c->padding + (size_t)c->trailing;
-    w->elements = images * w->high * w->wide * (size_t)c->channels +
-                  (size_t)TILE * (size_t)c->stride * (size_t)c->channels + 128;
+    w->elements = images * w->high * w->wide * c->depth + (size_t)TILE * (size_t)c->stride * c->depth + 128;
     w->elements = (w->elements / 128) * 128 + 192; /* an odd multiple of 64: planes do not alias in the cache */
     w->gather = 5 * across * TILE > 6 * cols; /* more than a sixth would be wasted */
     w->tiles = w->gather ? dense : images * rows * across;
-    w->panel = (size_t)c->kernel * c->run_padded;
+    w->panel = (size_t)c->lines * c->run_padded;
     w->panel += w->panel % 128 ? 0 : 64;
     w->panel *= TILE;
     w->panels = BUDGET / (w->panel * element_bytes(c));
@@ -87,7 +91,7 @@ static void plan(Work *w, size_t images) {
         measure(w, smaller(images, BUDGET / whole), (size_t)c->rows);
         return;
     }
-    size_t row = w->wide * (size_t)c->channels * element_bytes(c), rows = BUDGET / row, halo = (size_t)c->kernel;
+    size_t row = w->wide * c->depth * element_bytes(c), rows = BUDGET / row, halo = (size_t)c->kernel;
     rows = rows > halo ? (rows - halo) / (size_t)c->stride : 0;
     measure(w, 1, smaller((size_t)c->rows, rows < 4 ? 4 : rows));
 }
@@ -96,13 +100,16 @@ static size_t aligned(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
 static size_t memory(const Work *w) {
     size_t a_plane = w->elements + (w->gather ? w->panels * w->panel + 64 : 0);
-    return a_plane * element_bytes(w->conv) + 8 * 64 + aligned(w->most * sizeof(Tile));
+    return a_plane * element_bytes(w->conv) + 8 * 64 + aligned(w->most * sizeof(Tile)) +
+           aligned(w->conv->depth * sizeof(uint32_t *));
 }
 
 static void place(Work *w, uint8_t *memory) {
     const Conv *c = w->conv;
     w->tile = (Tile *)memory;
     memory += aligned(w->most * sizeof(Tile));
+    w->channel = (const uint32_t **)memory;
+    memory += aligned(c->depth * sizeof(uint32_t *));
     for (int p = 0; p < plane_count(c); p++) {
         size_t bytes = (size_t)c->engine->bytes[p];
         w->plane[p] = memory;
@@ -112,34 +119,33 @@ static void place(Work *w, uint8_t *memory) {
     }
 }
 
-/* One padded row into the planes, zeros where it leaves the image. */
-static void fill_row(const Work *w, const uint32_t *image, long row, size_t offset) {
+/* One padded row into the planes, zeros where it leaves the image. channel: room for `depth` pointers. */
+static void fill_row(const Work *w, const uint32_t *image, long row, size_t offset, const uint32_t **channel) {
     const Conv *c = w->conv;
-    size_t left = (size_t)c->padding * (size_t)c->channels, middle = (size_t)c->width * (size_t)c->channels;
-    size_t line = w->wide * (size_t)c->channels;
+    size_t left = (size_t)c->padding * c->depth, middle = (size_t)c->width * c->depth, line = w->wide * c->depth;
+    size_t area = (size_t)c->height * (size_t)c->width, channels = (size_t)c->channels;
     uint8_t *at[3] = {0, 0, 0};
     for (int p = 0; p < plane_count(c); p++) {
         size_t bytes = (size_t)c->engine->bytes[p];
         uint8_t *start = w->plane[p] + offset * bytes;
-        if (row < 0 || row >= c->height) {
-            memset(start, 0, line * bytes);
-            continue;
-        }
         memset(start, 0, left * bytes);
         memset(start + (left + middle) * bytes, 0, (line - left - middle) * bytes);
         at[p] = start + left * bytes;
     }
-    if (at[0])
-        c->engine->split(c, image + (size_t)row * (size_t)c->width, (size_t)c->height * (size_t)c->width, at);
+    for (size_t s = 0; s < (size_t)c->stack; s++, row++)
+        for (size_t i = 0; i < channels; i++)
+            channel[s * channels + i] =
+                row < 0 || row >= c->height ? 0 : image + i * area + (size_t)row * (size_t)c->width;
+    c->engine->split(c, channel, at);
 }
 
 static void fill_planes(const Work *w, const uint32_t *x) {
     const Conv *c = w->conv;
-    size_t line = w->wide * (size_t)c->channels, size = (size_t)c->channels * (size_t)c->height * (size_t)c->width;
-    size_t offset = 0;
+    size_t line = w->wide * c->depth, size = (size_t)c->channels * (size_t)c->height * (size_t)c->width, offset = 0;
     for (size_t i = 0; i < w->images; i++)
         for (size_t y = 0; y < w->high; y++, offset += line)
-            fill_row(w, x + (w->image + i) * size, (long)(w->row * (size_t)c->stride + y) - c->padding, offset);
+            fill_row(w, x + (w->image + i) * size, (long)(w->row * (size_t)c->stride + y) - c->padding, offset,
+                     w->channel);
     for (int p = 0; p < plane_count(c); p++) {
         size_t bytes = (size_t)c->engine->bytes[p];
         memset(w->plane[p] + offset * bytes, 0, (w->elements - offset) * bytes);
@@ -149,7 +155,7 @@ static void fill_planes(const Work *w, const uint32_t *x) {
 /* Where the output pixel (image, row, col) of this work is read from and written to. */
 static size_t source_of(const Work *w, size_t image, size_t row, size_t col) {
     const Conv *c = w->conv;
-    return ((image * w->high + row * (size_t)c->stride) * w->wide + col * (size_t)c->stride) * (size_t)c->channels;
+    return ((image * w->high + row * (size_t)c->stride) * w->wide + col * (size_t)c->stride) * c->depth;
 }
 
 static size_t target_of(const Work *w, size_t image, size_t row, size_t col) {
@@ -190,15 +196,15 @@ static void gather_tile(Work *w, size_t index, size_t slot) {
             size_t bytes = (size_t)c->engine->bytes[p], run = c->run_padded * bytes;
             uint8_t *to = w->panel_plane[p] + (t->source + (size_t)i * step) * bytes;
             const uint8_t *source = w->plane[p] + from * bytes;
-            for (int k = 0; k < c->kernel; k++)
-                memcpy(to + (size_t)k * run, source + (size_t)k * w->wide * (size_t)c->channels * bytes, run);
+            for (int k = 0; k < c->lines; k++)
+                memcpy(to + (size_t)k * run, source + (size_t)(k * c->stack) * w->wide * c->depth * bytes, run);
         }
     }
 }
 
 static void compute(Work *w, size_t first, size_t last, uint32_t *out) {
     const Conv *c = w->conv;
-    View view = {{0, 0, 0}, (size_t)c->stride * (size_t)c->channels, w->wide * (size_t)c->channels};
+    View view = {{0, 0, 0}, (size_t)c->stride * c->depth, (size_t)c->stack * w->wide * c->depth};
     if (w->gather) {
         view.step = w->panel / TILE;
         view.pitch = c->run_padded;

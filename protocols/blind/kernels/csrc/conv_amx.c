@@ -15,13 +15,13 @@
 #define STEP_BYTES 1024 /* a tile of weights: 16 quads x 16 output channels x 4 bytes */
 
 static size_t block_bytes(const Conv *c) {
-    return (size_t)c->kernel * c->run_padded / 64 * STEP_BYTES * (c->wide ? 3 : 2);
+    return (size_t)c->lines * c->run_padded / 64 * STEP_BYTES * (c->wide ? 3 : 2);
 }
 
-/* [kernel row][step][byte of the weight][quad][output channel][4] */
+/* [line][step][byte of the weight][quad][output channel][4] */
 static void pack(const Conv *c, int block, const int32_t *weights, uint8_t *packed) {
     int bytes = c->wide ? 3 : 2;
-    for (int row = 0; row < c->kernel; row++)
+    for (int row = 0; row < c->lines; row++)
         for (size_t step = 0; step < c->run_padded; step += 64, packed += (size_t)bytes * STEP_BYTES)
             for (size_t e = 0; e < 64; e++)
                 for (int o = 0; o < 16; o++) {
@@ -31,22 +31,62 @@ static void pack(const Conv *c, int block, const int32_t *weights, uint8_t *pack
                 }
 }
 
-__attribute__((target(AVX512))) static void split(const Conv *c, const uint32_t *row, size_t pitch,
-                                                  uint8_t *const plane[3]) {
+#define BYTES static inline __attribute__((always_inline, target("avx512vbmi," AVX512)))
+
+/* Four channels of 16 pixels to their bytes: made[p] has in lane i the bytes p of pixel i, channel by channel. */
+BYTES void quad(const uint32_t *const *channel, int channels, size_t x, __mmask16 pixels, __m512i made[3]) {
+    static const uint8_t lower[4] = {0, 64, 1, 65}, upper[4] = {2, 66, 3, 67};
+    uint32_t low_word, high_word;
+    memcpy(&low_word, lower, 4);
+    memcpy(&high_word, upper, 4);
+    __m512i step = _mm512_mullo_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
+                                      _mm512_set1_epi32(0x04040404));
+    __m512i low = _mm512_add_epi32(step, _mm512_set1_epi32((int)low_word)), v[4];
+    __m512i high = _mm512_add_epi32(step, _mm512_set1_epi32((int)high_word)), half = _mm512_set1_epi32(0xffff);
+    for (int i = 0; i < 4; i++)
+        v[i] = i < channels && channel[i] ? _mm512_maskz_loadu_epi32(pixels, channel[i] + x) : _mm512_setzero_si512();
+    __m512i ab = _mm512_permutex2var_epi8(v[0], low, v[1]), cd = _mm512_permutex2var_epi8(v[2], low, v[3]);
+    made[0] = _mm512_or_si512(_mm512_and_si512(ab, half), _mm512_slli_epi32(cd, 16));
+    made[1] = _mm512_or_si512(_mm512_srli_epi32(ab, 16), _mm512_andnot_si512(half, cd));
+    ab = _mm512_permutex2var_epi8(v[0], high, v[1]);
+    cd = _mm512_permutex2var_epi8(v[2], high, v[3]);
+    made[2] = _mm512_or_si512(_mm512_and_si512(ab, half), _mm512_slli_epi32(cd, 16));
+}
+
+BYTES void put(uint8_t *plane, size_t depth, int pixel, int pixels, __mmask16 keep, __m128i bytes) {
+    if (pixel < pixels)
+        _mm_mask_storeu_epi8(plane + (size_t)pixel * depth, keep, bytes);
+}
+
+/* 16 pixels of four quads, pixel i's in lane i, to 16 bytes a pixel. */
+BYTES void store_pixels(uint8_t *plane, size_t depth, int pixels, __mmask16 keep, __m512i q0, __m512i q1, __m512i q2,
+                        __m512i q3) {
+    __m512i a = _mm512_unpacklo_epi32(q0, q1), b = _mm512_unpackhi_epi32(q0, q1);
+    __m512i c = _mm512_unpacklo_epi32(q2, q3), d = _mm512_unpackhi_epi32(q2, q3);
+    __m512i r[4] = {_mm512_unpacklo_epi64(a, c), _mm512_unpackhi_epi64(a, c), _mm512_unpacklo_epi64(b, d),
+                    _mm512_unpackhi_epi64(b, d)};
+    for (int i = 0; i < 4; i++) { /* r[i] holds pixels i, 4 + i, 8 + i, 12 + i */
+        put(plane, depth, i, pixels, keep, _mm512_castsi512_si128(r[i]));
+        put(plane, depth, 4 + i, pixels, keep, _mm512_extracti32x4_epi32(r[i], 1));
+        put(plane, depth, 8 + i, pixels, keep, _mm512_extracti32x4_epi32(r[i], 2));
+        put(plane, depth, 12 + i, pixels, keep, _mm512_extracti32x4_epi32(r[i], 3));
+    }
+}
+
+__attribute__((target("avx512vbmi," AVX512))) static void split(const Conv *c, const uint32_t *const *channel,
+                                                                uint8_t *const plane[3]) {
+    int depth = (int)c->depth;
     for (int x = 0; x < c->width; x += 16) {
         int pixels = c->width - x < 16 ? c->width - x : 16;
         __mmask16 some = (__mmask16)((1u << pixels) - 1);
-        for (int first = 0; first < c->channels; first += 16) {
-            __m512i r[16];
-            int channels = c->channels - first < 16 ? c->channels - first : 16;
-            __mmask16 keep = (__mmask16)((1u << channels) - 1);
-            load_pixels(row + (size_t)first * pitch + x, pitch, channels, some, r);
-            size_t at = (size_t)x * (size_t)c->channels + (size_t)first;
-            for (int i = 0; i < pixels; i++, at += (size_t)c->channels) {
-                _mm512_mask_cvtepi32_storeu_epi8(plane[0] + at, keep, r[i]);
-                _mm512_mask_cvtepi32_storeu_epi8(plane[1] + at, keep, _mm512_srli_epi32(r[i], 8));
-                _mm512_mask_cvtepi32_storeu_epi8(plane[2] + at, keep, _mm512_srli_epi32(r[i], 16));
-            }
+        for (int first = 0; first < depth; first += 16) {
+            __m512i q[4][3];
+            __mmask16 keep = (__mmask16)(depth - first < 16 ? (1u << (depth - first)) - 1 : 0xffff);
+            for (int i = 0; i < 4; i++)
+                quad(channel + first + 4 * i, depth - first - 4 * i, (size_t)x, some, q[i]);
+            size_t at = (size_t)x * c->depth + (size_t)first;
+            for (int p = 0; p < 3; p++)
+                store_pixels(plane[p] + at, c->depth, pixels, keep, q[0][p], q[1][p], q[2][p], q[3][p]);
         }
     }
 }
@@ -84,7 +124,7 @@ static inline __attribute__((always_inline)) AMX void one_tile(const Conv *c, co
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);
-    for (int k = 0; k < c->kernel; k++)
+    for (int k = 0; k < c->lines; k++)
         for (size_t s = 0; s < c->run_padded; s += 64) {
             size_t at = t->source + (size_t)k * v->pitch + s;
             _tile_loadd(6, w, 64);
@@ -129,7 +169,7 @@ static inline __attribute__((always_inline)) AMX void two_tiles(const Conv *c, c
     _tile_zero(3);
     _tile_zero(4);
     _tile_zero(5);
-    for (int k = 0; k < c->kernel; k++)
+    for (int k = 0; k < c->lines; k++)
         for (size_t s = 0; s < c->run_padded; s += 64) {
             size_t a = t[0].source + (size_t)k * v->pitch + s, b = t[1].source + (size_t)k * v->pitch + s;
             _tile_loadd(7, w, 64);

@@ -1,42 +1,41 @@
-/* Convolution by plain 32-bit multiply-add; included once a level with ENGINE and TARGET set. */
+/* Convolution by plain 32-bit multiply-add; included once a level with ENGINE, TARGET, and VECTOR (bytes) set. */
 #include "common.h"
 
 #define BLOCK 16
-#define PIXELS 4
+#define PIXELS (VECTOR == 32 ? 4 : 2) /* so that the sums fit the registers */
+#define PARTS (BLOCK * 4 / VECTOR)
 
-typedef uint32_t Lanes __attribute__((vector_size(32)));
+typedef uint32_t Lanes __attribute__((vector_size(VECTOR)));
 
-static size_t block_bytes(const Conv *c) { return (size_t)c->kernel * c->run * BLOCK * 4; }
+static size_t block_bytes(const Conv *c) { return (size_t)c->lines * c->run * BLOCK * 4; }
 
 static void pack(const Conv *c, int block, const int32_t *weights, uint8_t *packed) {
     uint32_t *to = (uint32_t *)packed;
-    for (int row = 0; row < c->kernel; row++)
+    for (int row = 0; row < c->lines; row++)
         for (size_t e = 0; e < c->run; e++)
             for (int o = 0; o < BLOCK; o++)
                 *to++ = (uint32_t)weight_at(c, weights, block * BLOCK + o, row, e);
 }
 
-static void split(const Conv *c, const uint32_t *row, size_t pitch, uint8_t *const plane[3]) {
+static void split(const Conv *c, const uint32_t *const *channel, uint8_t *const plane[3]) {
     uint32_t *to = (uint32_t *)plane[0];
     for (int x = 0; x < c->width; x++)
-        for (int i = 0; i < c->channels; i++)
-            *to++ = row[(size_t)i * pitch + (size_t)x];
+        for (size_t i = 0; i < c->depth; i++)
+            *to++ = channel[i] ? channel[i][x] : 0;
 }
 
-TARGET static void four_pixels(const Conv *c, const View *v, size_t source, const uint8_t *packed, uint32_t *sums) {
+TARGET static void some_pixels(const Conv *c, const View *v, size_t source, const uint8_t *packed, uint32_t *sums) {
     const Lanes *w = (const Lanes *)packed;
-    Lanes acc[PIXELS][2];
+    Lanes acc[PIXELS][PARTS];
     memset(acc, 0, sizeof acc);
-    for (int k = 0; k < c->kernel; k++) {
+    for (int k = 0; k < c->lines; k++) {
         const uint32_t *x = (const uint32_t *)v->plane[0] + source + (size_t)k * v->pitch;
-        for (size_t e = 0; e < c->run; e++, w += 2) {
-            Lanes w0 = w[0], w1 = w[1];
+        for (size_t e = 0; e < c->run; e++, w += PARTS)
             for (int i = 0; i < PIXELS; i++) {
                 uint32_t b = x[(size_t)i * v->step + e];
-                acc[i][0] += w0 * b;
-                acc[i][1] += w1 * b;
+                for (int p = 0; p < PARTS; p++)
+                    acc[i][p] += w[p] * b;
             }
-        }
     }
     memcpy(sums, acc, sizeof acc);
 }
@@ -47,7 +46,7 @@ TARGET static void tiles(const Conv *c, const View *v, const Tile *t, int count,
     for (int n = 0; n < count; n++, t++) {
         uint32_t sums[TILE][BLOCK];
         for (int i = 0; i < t->pixels; i += PIXELS)
-            four_pixels(c, v, t->source + (size_t)i * v->step, w, sums[i]);
+            some_pixels(c, v, t->source + (size_t)i * v->step, w, sums[i]);
         for (int s = 0; s < t->segments; s++)
             for (int o = 0; o < channels; o++) {
                 uint32_t *at = out + t->segment[s].target + (size_t)(first + o) * pitch;

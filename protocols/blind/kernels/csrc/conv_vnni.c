@@ -13,7 +13,7 @@
 #define PIXELS 8
 
 static size_t block_bytes(const Conv *c) {
-    return (size_t)c->kernel * c->run_padded / 4 * 128 * (c->wide ? 4 : 3);
+    return (size_t)c->lines * c->run_padded / 4 * 128 * (c->wide ? 4 : 3);
 }
 
 static void put16(uint8_t *at, uint32_t v) {
@@ -21,12 +21,12 @@ static void put16(uint8_t *at, uint32_t v) {
     at[1] = (uint8_t)(v >> 8);
 }
 
-/* First the bytes ([kernel row][quad][w, or w and w_high][32 output channels][4]), then the low halves
- * ([kernel row][pair][32 output channels][2]). */
+/* First the bytes ([line][quad][w, or w and w_high][32 output channels][4]), then the low halves
+ * ([line][pair][32 output channels][2]). */
 static void pack(const Conv *c, int block, const int32_t *weights, uint8_t *packed) {
     size_t parts = c->wide ? 2 : 1, quads = c->run_padded / 4;
-    uint8_t *halves = packed + (size_t)c->kernel * quads * parts * 128;
-    for (int row = 0; row < c->kernel; row++)
+    uint8_t *halves = packed + (size_t)c->lines * quads * parts * 128;
+    for (int row = 0; row < c->lines; row++)
         for (size_t e = 0; e < c->run_padded; e++)
             for (int o = 0; o < 32; o++) {
                 uint32_t w = (uint32_t)weight_at(c, weights, block * 32 + o, row, e);
@@ -38,18 +38,18 @@ static void pack(const Conv *c, int block, const int32_t *weights, uint8_t *pack
             }
 }
 
-__attribute__((target(AVX512))) static void split(const Conv *c, const uint32_t *row, size_t pitch,
+__attribute__((target(AVX512))) static void split(const Conv *c, const uint32_t *const *channel,
                                                   uint8_t *const plane[3]) {
     for (int x = 0; x < c->width; x += 16) {
         int pixels = c->width - x < 16 ? c->width - x : 16;
         __mmask16 some = (__mmask16)((1u << pixels) - 1);
-        for (int first = 0; first < c->channels; first += 16) {
+        for (int first = 0; first < (int)c->depth; first += 16) {
             __m512i r[16];
-            int channels = c->channels - first < 16 ? c->channels - first : 16;
+            int channels = (int)c->depth - first < 16 ? (int)c->depth - first : 16;
             __mmask16 keep = (__mmask16)((1u << channels) - 1);
-            load_pixels(row + (size_t)first * pitch + x, pitch, channels, some, r);
-            size_t at = (size_t)x * (size_t)c->channels + (size_t)first;
-            for (int i = 0; i < pixels; i++, at += (size_t)c->channels) {
+            load_pixels(channel + first, channels, (size_t)x, some, r);
+            size_t at = (size_t)x * c->depth + (size_t)first;
+            for (int i = 0; i < pixels; i++, at += c->depth) {
                 __m512i high = _mm512_srli_epi32(_mm512_add_epi32(r[i], _mm512_set1_epi32(0x8000)), 16);
                 _mm512_mask_cvtepi32_storeu_epi16(plane[0] + 2 * at, keep, r[i]);
                 _mm512_mask_cvtepi32_storeu_epi8(plane[1] + at, keep, high);
@@ -98,14 +98,14 @@ VNNI static void half_tile(const Conv *c, const View *v, size_t source, const ui
     __m512i acc[2 * PIXELS];
     for (int i = 0; i < 2 * PIXELS; i++)
         acc[i] = _mm512_setzero_si512();
-    for (int k = 0; k < c->kernel; k++, w += quads * stride) {
+    for (int k = 0; k < c->lines; k++, w += quads * stride) {
         bytes_pass(v, 1, source + (size_t)k * v->pitch, w, quads, stride, acc);
         if (c->wide)
             bytes_pass(v, 2, source + (size_t)k * v->pitch, w + 128, quads, stride, acc);
     }
     for (int i = 0; i < 2 * PIXELS; i++)
         acc[i] = _mm512_slli_epi32(acc[i], 16);
-    for (int k = 0; k < c->kernel; k++, w += 2 * quads * 128)
+    for (int k = 0; k < c->lines; k++, w += 2 * quads * 128)
         halves_pass(v, source + (size_t)k * v->pitch, w, 2 * quads, acc);
     for (int i = 0; i < PIXELS; i++) {
         sums[i] = acc[2 * i];

@@ -21,7 +21,8 @@ static int avx512(void) {
 static int amx(void) {
 #ifdef __linux__
     unsigned a, b, c, d;
-    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(d >> 24 & 1) || !(d >> 25 & 1) || !avx512())
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(d >> 24 & 1) || !(d >> 25 & 1) || !avx512() ||
+        !__builtin_cpu_supports("avx512vbmi"))
         return 0;
     unsigned long held = 0;
     if (syscall(SYS_arch_prctl, ASK_PERMISSION, TILE_DATA))

@@ -3,17 +3,22 @@
 
 #define NAME row_c
 #define TARGET
+#define VECTOR 16
 #include "grouped_loops.h"
 #undef NAME
 #undef TARGET
+#undef VECTOR
 #if CRYPDOC_X86
 #define NAME row_avx2
 #define TARGET __attribute__((target("avx2")))
+#define VECTOR 32
 #include "grouped_loops.h"
 #undef NAME
 #undef TARGET
+#undef VECTOR
 #define NAME row_512
 #define TARGET __attribute__((target(AVX512)))
+#define VECTOR 64
 #include "grouped_loops.h"
 #endif
 
@@ -66,21 +71,51 @@ int grouped_apply(int level, const Grouped *g, const uint32_t *w, size_t images,
     return 0;
 }
 
-/* target (out, rows, cols) += every input point's kernel at its place; product (out * kernel^2, height, width). */
-void scatter(int kernel, int stride, int padding, int out, int height, int width, int rows, int cols,
-             const uint32_t *product, uint32_t *target) {
-    for (int o = 0; o < out; o++, target += (size_t)rows * (size_t)cols)
-        for (int ky = 0; ky < kernel; ky++)
-            for (int kx = 0; kx < kernel; kx++)
-                for (int i = 0; i < height; i++, product += width) {
-                    long y = (long)i * stride + ky - padding, x = (long)kx - padding;
-                    if (y < 0 || y >= rows)
-                        continue;
-                    long first = x < 0 ? (-x + stride - 1) / stride : 0, last = x < cols ? (cols - 1 - x) / stride : -1;
-                    uint32_t *to = target + y * cols + x;
-                    for (long j = first; j < width && j <= last; j++)
-                        to[j * stride] += product[j];
-                }
+/* Two kernel columns side by side, stride 2: the case of every U-Net, in a loop that vectorises. */
+static void weave(const uint32_t *left, const uint32_t *right, long count, uint32_t *to) {
+    for (long j = 0; j < count; j++) {
+        to[2 * j] += left[j];
+        to[2 * j + 1] += right[j];
+    }
+}
+
+/* target (out, rows, cols) += every input point's kernel at its place; product (out, kernel, kernel, height, width). */
+static void scatter(const Transposed *t, const uint32_t *product, uint32_t *target) {
+    long k = t->kernel, s = t->stride, width = t->width, cols = t->cols;
+    size_t area = (size_t)t->height * (size_t)t->width;
+    for (long n = 0; n < (long)t->out * k * t->height; n++) {
+        long o = n / (k * t->height), ky = n / t->height % k, i = n % t->height, y = i * s + ky - t->padding;
+        if (y < 0 || y >= t->rows)
+            continue;
+        const uint32_t *from = product + (size_t)(o * k + ky) * (size_t)k * area + (size_t)(i * width);
+        uint32_t *to = target + ((size_t)o * (size_t)t->rows + (size_t)y) * (size_t)cols;
+        if (k == 2 && s == 2 && t->padding == 0 && cols >= 2 * width) {
+            weave(from, from + area, width, to);
+            continue;
+        }
+        for (long kx = 0; kx < k; kx++, from += area) {
+            long x = kx - t->padding, first = x < 0 ? (-x + s - 1) / s : 0, last = x < cols ? (cols - 1 - x) / s : -1;
+            for (long j = first; j < width && j <= last; j++)
+                to[j * s + x] += from[j];
+        }
+    }
+}
+
+/* out += transposed convolution; `conv` makes every point's product with its channels. -1: no memory. */
+int transposed_apply(const Conv *conv, const Transposed *t, size_t images, const uint32_t *x, uint32_t *out) {
+    size_t points = (size_t)t->height * (size_t)t->width, count = (size_t)conv->out * points;
+    Scratch scratch;
+    if (scratch_take(&scratch, count * 4))
+        return -1;
+    int failed = 0;
+    for (size_t i = 0; i < images && !failed; i++) {
+        memset(scratch.data, 0, count * 4);
+        failed = conv_apply(conv, 1, x + i * (size_t)conv->channels * points, scratch.data);
+        if (!failed)
+            scatter(t, scratch.data, out + i * (size_t)t->out * (size_t)t->rows * (size_t)t->cols);
+    }
+    scratch_give(&scratch);
+    return failed;
 }
 
 void scale_apply(size_t images, size_t channels, size_t pixels, const uint32_t *w, const uint32_t *x, uint32_t *out) {

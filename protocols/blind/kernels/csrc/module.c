@@ -171,30 +171,35 @@ static PyObject *grouped(PyObject *self, PyObject *args) {
     return failed ? NULL : Py_NewRef(Py_None);
 }
 
-static PyObject *scatter_call(PyObject *self, PyObject *args) {
+/* conv, (kernel, stride, padding, out, rows, cols), images, x, out */
+static PyObject *transposed(PyObject *self, PyObject *args) {
     (void)self;
-    int v[8]; /* kernel, stride, padding, out, height, width, rows, cols */
+    PyObject *capsule;
+    Transposed t;
     Py_ssize_t n;
     Py_buffer b[2];
-    if (!PyArg_ParseTuple(args, "(iiiiiiii)ny*w*", &v[0], &v[1], &v[2], &v[3], &v[4], &v[5], &v[6], &v[7], &n, &b[0],
-                          &b[1]))
+    if (!PyArg_ParseTuple(args, "O(iiiiii)ny*w*", &capsule, &t.kernel, &t.stride, &t.padding, &t.out, &t.rows, &t.cols,
+                          &n, &b[0], &b[1]))
         return NULL;
-    size_t one = 0, target = 0;
-    int failed = !in_range(v, 8, 0, 1 << 20) || v[1] < 1 || v[0] > 4096;
-    if (failed)
-        wrong("a scatter");
-    else {
-        one = (size_t)v[3] * (size_t)v[0] * (size_t)v[0] * (size_t)v[4] * (size_t)v[5];
-        target = (size_t)v[3] * (size_t)v[6] * (size_t)v[7];
-        failed = not_positive(n) || expect(&b[0], (size_t)n * one, 4, "the product") ||
-                 expect(&b[1], (size_t)n * target, 4, "the output");
+    const Conv *c = PyCapsule_GetPointer(capsule, CONV);
+    int sizes[5] = {t.kernel, t.stride, t.out, t.rows, t.cols};
+    int failed = !c || not_positive(n);
+    if (!failed && (!in_range(sizes, 5, 1, 1 << 20) || t.kernel > 4096 || t.padding < 0 || t.padding > 4096 ||
+                    c->kernel != 1 || c->stride != 1 || c->padding || c->trailing ||
+                    (int64_t)t.out * t.kernel * t.kernel != c->out))
+        failed = wrong("a transposed convolution");
+    if (!failed) {
+        t.height = c->height;
+        t.width = c->width;
+        failed = expect(&b[0], (size_t)n * (size_t)c->channels * (size_t)c->height * (size_t)c->width, 4, "the input") ||
+                 expect(&b[1], (size_t)n * (size_t)t.out * (size_t)t.rows * (size_t)t.cols, 4, "the output");
     }
     if (!failed) {
         Py_BEGIN_ALLOW_THREADS
-        for (size_t i = 0; i < (size_t)n; i++)
-            scatter(v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7], (const uint32_t *)b[0].buf + i * one,
-                    (uint32_t *)b[1].buf + i * target);
+        failed = transposed_apply(c, &t, (size_t)n, b[0].buf, b[1].buf);
         Py_END_ALLOW_THREADS
+        if (failed)
+            PyErr_NoMemory();
     }
     release(b, 2);
     return failed ? NULL : Py_NewRef(Py_None);
@@ -227,7 +232,7 @@ static PyMethodDef methods[] = {
     {"conv", conv, METH_VARARGS, NULL},
     {"conv_apply", conv_call, METH_VARARGS, NULL},
     {"grouped", grouped, METH_VARARGS, NULL},
-    {"scatter", scatter_call, METH_VARARGS, NULL},
+    {"transposed", transposed, METH_VARARGS, NULL},
     {"scale", scale, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };

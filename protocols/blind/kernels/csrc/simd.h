@@ -52,9 +52,9 @@ INLINE512 void add_tile(const Conv *c, const Tile *tile, __m512i sums[16], int f
 }
 
 /* 16 channels x up to 16 pixels of an image: result[pixel] holds the 16 channels, zeros beyond the last. */
-INLINE512 void load_pixels(const uint32_t *x, size_t pitch, int channels, __mmask16 pixels, __m512i r[16]) {
+INLINE512 void load_pixels(const uint32_t *const *channel, int channels, size_t x, __mmask16 pixels, __m512i r[16]) {
     for (int i = 0; i < 16; i++)
-        r[i] = i < channels ? _mm512_maskz_loadu_epi32(pixels, x + (size_t)i * pitch) : _mm512_setzero_si512();
+        r[i] = i < channels && channel[i] ? _mm512_maskz_loadu_epi32(pixels, channel[i] + x) : _mm512_setzero_si512();
     transpose16(r);
 }
 
