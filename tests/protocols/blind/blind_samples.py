@@ -92,7 +92,8 @@ def _affine(
     for term, shape in zip(node.terms, shapes, strict=True):
         w = rng.normal(0.15, 1.0, shape)
         outputs = np.swapaxes(w, 0, 1) if isinstance(term, ConvTranspose) else w
-        outputs[0] = np.abs(outputs[0])  # a white image takes this channel to its worst case
+        if len(outputs) > 1:
+            outputs[0] = np.abs(outputs[0])  # a white image takes this channel to its worst case
         low, high = term_interval(term, w, tuple(end.astype(np.float64) for end in wires[term.source]))  # type: ignore[arg-type]
         reach = np.maximum(np.abs(low), np.abs(high)) + 1e-9
         scale = 0.98 * room / len(node.terms) / reach
