@@ -5,8 +5,9 @@ process never holds the pair between model and dealer, nor the weights. When the
 other end of the pair, and this one ends too.
 
 1. model -> patient: topology, network hash (public), or why there is none
-2. patient -> model: session; patient -> dealer: session, the seed that these two share
-3. model -> dealer: its order with the seed that these two share
+2. patient -> model: session; patient -> dealer: a word that there is a scan
+3. model -> dealer: its order with the seed that these two share; dealer -> patient: the tape's name and seed;
+   dealer -> model: the tape's name, then the tape, dealt while it is sent
 4. the frames of `protocols.blind`
 """
 
@@ -17,14 +18,22 @@ import socket
 import sys
 
 from agents.classic.pipe import Pipe, attach
-from agents.engine.blind import SEED_BYTES, deal_order, fresh_seed, pump, read_deal_order
+from agents.engine.blind import fresh_seed, pump, stream
+from agents.engine.dealing import (
+    Order,
+    deal_order,
+    read_session_order,
+    read_tape_named,
+    seed_given,
+    tape_named,
+)
 from agents.wire.channel import ChannelClosed
-from protocols.blind.dealer import DealerParty
+from protocols.blind.dealer import TapeSeeds, deal_tape
 from protocols.blind.messages import Role
 from protocols.blind.model import ModelParty
 from protocols.blind.session import UsedSessions
 from protocols.blind.topology import Topology
-from protocols.blind.weights import mask_weights
+from protocols.blind.weights import ModelWeights, Pads
 from protocols.codec import decode, encode
 from protocols.errors import CrypDocError, ProtocolError, UserError
 
@@ -67,28 +76,29 @@ async def serve_model(which: str, patient: Pipe, dealer: Pipe) -> None:
         await patient.send(sorry(error))
         return
     topology, name, seed = network.topology.encode(), network.network_hash(), fresh_seed()
-    masked = mask_weights(network, seed)
+    weights = ModelWeights(network, seed)
     await patient.send(offer(topology, name))
     session = await _scan_comes(patient)
     if session:
-        await dealer.send(deal_order(topology, name, seed))
-        party = ModelParty(network, masked, session, UsedSessions())
+        await dealer.send(deal_order(Order(topology, name, seed, 1)))
+        tape = read_tape_named(await dealer.recv())
+        party = ModelParty(weights, session, tape, UsedSessions())
         await pump(party, {Role.PATIENT: patient, Role.DEALER: dealer})
 
 
 async def serve_dealer(patient: Pipe, model: Pipe) -> None:
     """D of one session. Raises `CrypDocError` when the session breaks."""
-    told = await _scan_comes(patient)
-    if not told:
+    if not await _scan_comes(patient):
         return
-    session, seed = told[:SESSION_BYTES], told[SESSION_BYTES:]
-    if len(session) != SESSION_BYTES or len(seed) != SEED_BYTES:
-        raise ProtocolError("the patient's word to the dealer has the wrong length")
-    topology, name, model_seed = read_deal_order(await model.recv())
-    party = DealerParty(
-        Topology.decode(topology), name, session, seed, model_seed, fresh_seed(), UsedSessions()
-    )
-    await pump(party, {Role.MODEL: model})
+    order = read_session_order(await model.recv())
+    if not isinstance(order, Order):
+        raise ProtocolError("no tape is kept here")
+    topology = Topology.decode(order.topology)
+    pads = await asyncio.to_thread(Pads, topology, order.network, order.seed)
+    seeds = TapeSeeds(fresh_seed(), fresh_seed(), fresh_seed())
+    await model.send(tape_named(seeds.name))
+    await patient.send(seed_given(seeds.name, seeds.patient, order.batch))
+    await stream(deal_tape(pads, seeds, order.batch), model)
 
 
 async def _scan_comes(patient: Pipe) -> bytes:

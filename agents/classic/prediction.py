@@ -21,7 +21,8 @@ from typing import Self
 
 from agents.classic.party import SESSION_BYTES, read_offer
 from agents.classic.pipe import Pipe, attach
-from agents.engine.blind import fresh_seed, pump
+from agents.engine.blind import pump
+from agents.engine.dealing import read_seed
 from agents.pages.classic import Prediction
 from models.scans import Scan, load_scan, prepare, require_modality
 from models.zoo import Card, load_card
@@ -29,7 +30,7 @@ from protocols.blind.messages import Role
 from protocols.blind.patient import PatientParty
 from protocols.blind.session import UsedSessions
 from protocols.blind.topology import Topology
-from protocols.errors import ProtocolError, ScanError, UserError, WireError
+from protocols.errors import ProtocolError, UserError, WireError
 
 ATTEMPTS = 4
 PAUSE = 0.5
@@ -186,15 +187,17 @@ class BlindPredictor:
         assert card is not None
         assert topology is not None
         image = await asyncio.to_thread(prepare, scan, card.channels, card.side)
-        session, seed = secrets.token_bytes(SESSION_BYTES), fresh_seed()
-        party = PatientParty(topology, bench.network, image, session, seed, UsedSessions())
-        await bench.to_dealer.send(session + seed)
+        session = secrets.token_bytes(SESSION_BYTES)
+        await bench.to_dealer.send(b"scan")
         await bench.to_model.send(session)
+        tape, seed, batch = read_seed(await bench.to_dealer.recv())
+        if batch != 1:
+            raise ProtocolError("the dealer's tape is for several scans")
+        used = UsedSessions()
+        party = await asyncio.to_thread(
+            PatientParty, topology, bench.network, image[None], session, tape, seed, used
+        )
         await pump(party, {Role.MODEL: bench.to_model})
-        if not party.result.trusted:
-            raise ScanError(
-                "the scan is unlike those that the network was made for", "give an MRI slice of a head"
-            )
         logit = float(party.result.values.reshape(-1)[0])
         return Prediction(is_cancer=logit > 0, probability=card.probability(logit))
 

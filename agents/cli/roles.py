@@ -39,6 +39,14 @@ def _hours(text: str) -> tuple[int, int]:
     multiple=True,
     help="Wallet of a dealer you trust not to side with the model. [any dealer]",
 )
+@click.option(
+    "--audit-slots",
+    default=4,
+    show_default=True,
+    type=click.IntRange(0, 18),
+    help="Images computed at once to notice a model that cheats: your scan twice, the rest public probes. N times "
+    "the price, time and traffic; what was changed shows with probability 1 - 2/(N(N-1)). 0: your scan alone.",
+)
 @click.option("--stay", is_flag=True, help="Go on serving after the case is over (records that are bought).")
 @click.option("--page-port", default=8080, show_default=True, help="Port of the local page, without SCAN.")
 @guarded
@@ -55,6 +63,8 @@ def patient(scan: Path | None, **options: Any) -> None:
     from protocols.errors import UserError
     from protocols.specialty import specialty as find
 
+    if options["audit_slots"] in (1, 2):
+        raise UserError("one or two audit slots notice nothing", "choose 0 for none, or 3 and more")
     if options["panel"] % 2 == 0:
         raise UserError(f"a panel of {options['panel']} could be tied", "choose 3, 5, 7 or 9")
     picture = load_scan(scan, slice=options["slice_"]) if scan else None
@@ -67,6 +77,7 @@ def patient(scan: Path | None, **options: Any) -> None:
         price_cap=options["price_cap"],
         language=options["language"],
         dealers=tuple(options["dealers"]),
+        slots=options["audit_slots"],
     )
     setup = make_setup("patient", options, {"wishes": wishes})
 
@@ -138,6 +149,13 @@ def doctor(**options: Any) -> None:
 @click.option("--price", type=WEI, default="5finney", show_default=True, help="Price of a prediction.")
 @click.option("--dealer-fee", type=WEI, default="1finney", show_default=True, help="What the dealer gets.")
 @click.option("--dealer", default="", help="Wallet of the dealer. [the first one announced]")
+@click.option(
+    "--tape-budget",
+    default=512,
+    show_default=True,
+    type=click.IntRange(0),
+    help="MB of disk for tapes that the dealer makes ahead of time; 0 has every session dealt live.",
+)
 @guarded
 def model(**options: Any) -> None:
     """Sell predictions on scans that you cannot see.
@@ -147,18 +165,26 @@ def model(**options: Any) -> None:
     from agents.model.duty import ModelDuty
 
     extra = {name: options[name] for name in ("network", "price", "dealer_fee", "dealer")}
+    extra["tape_budget"] = options["tape_budget"] * 1_000_000
     setup = make_setup("model", options, extra)
     sys.exit(run_duty(lambda: ModelDuty(setup)))
 
 
 @click.command()
 @network_options
+@click.option(
+    "--unpaid-tapes",
+    default=2048,
+    show_default=True,
+    type=click.IntRange(0),
+    help="MB a day dealt ahead for one model beyond what its paid sessions bring in.",
+)
 @guarded
 def dealer(**options: Any) -> None:
     """Hand out correlated randomness for blind inference, seeing neither scan nor weights nor result."""
     from agents.dealer.duty import DealerDuty
 
-    setup = make_setup("dealer", options, {})
+    setup = make_setup("dealer", options, {"unpaid": options["unpaid_tapes"] * 1_000_000})
     sys.exit(run_duty(lambda: DealerDuty(setup)))
 
 

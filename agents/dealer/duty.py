@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from typing import ClassVar
 
-from agents.engine.blind import SEED_BYTES, fresh_seed, pump, purpose, read_deal_order
-from agents.engine.duty import Duty
+from agents.dealer.dealing import Hands
+from agents.dealer.register import Limits, Register
+from agents.engine import dealing
+from agents.engine.blind import purpose
+from agents.engine.duty import Duty, Setup
 from agents.engine.store import Pending
+from agents.wire.channel import Channel
 from contracts.bindings.models import PurchaseState
-from protocols.blind.dealer import DealerParty
-from protocols.blind.messages import Role
-from protocols.blind.session import UsedSessions
-from protocols.blind.topology import Topology
 from protocols.case.dealer import MACHINE, DealerCase
 from protocols.dialogues import Said
 from protocols.effects import Event
@@ -22,11 +22,30 @@ SESSION_PATIENCE = 60.0
 
 
 class DealerDuty(Duty[DealerCase]):
-    """Deals for sessions that are paid for on chain with this dealer named in the quote."""
+    """Deals for sessions that are paid for on chain with this dealer named in the quote, and tapes to keep for later.
+
+    options: unpaid (bytes a day that a model may have dealt beyond what was paid for).
+    """
 
     role: ClassVar[str] = "dealer"
     machine = MACHINE
     collects: ClassVar[tuple[str, ...]] = ("models",)
+
+    def __init__(self, setup: Setup) -> None:
+        super().__init__(setup)
+        limits = Limits(int(setup.options.get("unpaid", Limits().unpaid)))
+        self.hands = Hands(self.keyring, Register(self.store, limits), time.time)
+        self.switchboard.servers[dealing.STOCK] = self._stock
+
+    async def _stock(self, channel: Channel) -> None:
+        """A model lays tapes in."""
+        begun = time.perf_counter()
+        count = await self.hands.stock(channel)
+        if count:
+            seconds = time.perf_counter() - begun
+            counts = self.hands.register.counts()
+            text = f"dealt {count} tapes to keep in {seconds:.1f} s; {counts.get('dealt', 0)} are with models"
+            self.tell("tapes", text, counts=counts)
 
     def accept(self, sender: str, said: Said) -> DealerCase | None:
         """A model asks to have a session dealt."""
@@ -65,22 +84,25 @@ class DealerDuty(Duty[DealerCase]):
 
     async def _deal(self, session: bytes, model: str, patient: str, network: bytes) -> int:
         async with await self.switchboard.take(model, purpose("deal", session), SESSION_PATIENCE) as to_model:
-            topology_bytes, name, model_seed = read_deal_order(await to_model.recv())
-            if name != network:
-                raise ProtocolError("the model wants another network dealt than was paid for")
-            async with await self.switchboard.take(
-                patient, purpose("seed", session), SESSION_PATIENCE
-            ) as hers:
-                patient_seed = await hers.recv()
-                if len(patient_seed) != SEED_BYTES:
-                    raise ProtocolError("the patient's seed is not 32 bytes")
-                await hers.send(b"ok")
-            topology = Topology.decode(topology_bytes)
-            party = DealerParty(
-                topology, network, session, patient_seed, model_seed, fresh_seed(), UsedSessions()
-            )
-            traffic = await pump(party, {Role.MODEL: to_model})
-        return traffic.sent
+            order = dealing.read_session_order(await to_model.recv())
+            pads = None
+            if isinstance(order, dealing.Order):
+                _same(order.network, network)
+                batch = order.batch
+                seeds, pads = await self.hands.live(order, to_model)
+            else:
+                tape, named, batch = order
+                _same(named, network)
+                try:
+                    seeds = self.hands.give(tape, model, network, batch)
+                except ProtocolError as error:
+                    await to_model.send(dealing.sorry(error.fault))
+                    raise
+                await to_model.send(dealing.tape_named(seeds.name))
+            theirs = self.switchboard.take(patient, purpose("seed", session), SESSION_PATIENCE)
+            async with await theirs as to_patient:
+                await to_patient.send(dealing.seed_given(seeds.name, seeds.patient, batch))
+            return await self.hands.send_live(pads, seeds, batch, to_model) if pads is not None else 0
 
     def describe(self, after: DealerCase, before: DealerCase | None, event: Event) -> tuple[str, str] | None:
         """Told: dealt, refused, broken."""
@@ -89,7 +111,18 @@ class DealerDuty(Duty[DealerCase]):
         return {
             "asked": ("blind.asked", "a model asked for a session to be dealt"),
             "dealing": ("blind.dealing", "the session is paid for: dealing"),
-            "dealt": ("blind.dealt", f"dealt {after.bytes_sent} bytes of randomness, seeing nothing"),
+            "dealt": ("blind.dealt", _dealt(after.bytes_sent)),
             "refused": ("blind.refused", "a session was refused: it is not paid for"),
             "broken": ("blind.broken", f"a session ended early: {after.trouble}"),
         }.get(after.phase)
+
+
+def _same(named: bytes, paid: bytes) -> None:
+    if named != paid:
+        raise ProtocolError("the model wants another network dealt than was paid for")
+
+
+def _dealt(size: int) -> str:
+    if not size:
+        return "gave the patient the seed of a tape that the model keeps, seeing nothing"
+    return f"dealt {size} bytes of randomness, seeing nothing"

@@ -28,6 +28,8 @@ class Switchboard:
 
     def __init__(self, said: Callable[[Channel], Awaitable[None]], patience: float = 30.0) -> None:
         self._said = said
+        self.servers: dict[str, Callable[[Channel], Awaitable[None]]] = {}
+        """Purposes that are served at once, without a duty that waits for them."""
         self._patience = patience
         self._waiting: dict[tuple[str, str], asyncio.Future[_Guest]] = {}
         self._early: dict[tuple[str, str], asyncio.Future[None]] = {}
@@ -36,6 +38,9 @@ class Switchboard:
         """The TLS server's callback: hold the channel until its duty has taken it and is done with it."""
         if channel.purpose == SAID:
             await self._said(channel)
+            return
+        if (serve := self.servers.get(channel.purpose)) is not None:
+            await serve(channel)
             return
         key = (channel.peer, channel.purpose)
         if key not in self._waiting:

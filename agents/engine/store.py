@@ -37,6 +37,9 @@ CREATE TABLE IF NOT EXISTS threads (
     name TEXT NOT NULL, opener TEXT NOT NULL, conversation TEXT NOT NULL, peer TEXT NOT NULL,
     case_key TEXT NOT NULL, last TEXT NOT NULL, number INTEGER NOT NULL, PRIMARY KEY (name, opener));
 CREATE TABLE IF NOT EXISTS blobs (hash BLOB PRIMARY KEY, data BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS tapes (
+    name BLOB PRIMARY KEY, model TEXT NOT NULL, network BLOB NOT NULL, batch INTEGER NOT NULL, size INTEGER NOT NULL,
+    state TEXT NOT NULL, at REAL NOT NULL);
 """
 
 
@@ -233,6 +236,11 @@ class Store:
             "INSERT OR REPLACE INTO threads VALUES (?, ?, ?, ?, ?, ?, ?)",
             (row.name, row.opener, row.conversation, row.peer, row.case_key, row.last, row.number),
         )
+
+    # ---- tables of a role's own (`agents/dealer/register.py`)
+    def execute(self, sql: str, values: tuple[Any, ...] = ()) -> sqlite3.Cursor:
+        """One statement; on disk when it returns, unless a transaction is open."""
+        return self._db.execute(sql, values)
 
     # ---- blobs
     def put_blob(self, data: bytes) -> bytes:

@@ -8,17 +8,25 @@ import time
 from pathlib import Path
 from typing import Any, ClassVar
 
-from agents.engine.blind import deal_order, pump, purpose
+from agents.engine import calibrate
+from agents.engine.blind import Link, pump, purpose
+from agents.engine.dealing import Order, deal_order, read_tape_named, take_order
 from agents.engine.duty import Duty, Setup
 from agents.engine.store import Pending
+from agents.engine.used import use_tape
 from agents.framework.decision import DigestWish
+from agents.model.keeper import Keeper
+from agents.model.probes import probes_of
+from agents.model.tapes import Tape
+from agents.wire.channel import Channel
 from contracts.bindings.models import PurchaseState
 from models.zoo import load_network
+from protocols.blind.audit import MOST_SLOTS
+from protocols.blind.estimate import Speed, estimate
 from protocols.blind.messages import Role
 from protocols.blind.model import ModelParty
-from protocols.blind.schedule import costs
 from protocols.blind.session import UsedSessions
-from protocols.blind.weights import mask_weights
+from protocols.blind.weights import ModelWeights
 from protocols.case.model import MACHINE, ModelCase
 from protocols.case.steps import MAIN, transact
 from protocols.crypto.eip712 import Quote, Receipt, models_domain
@@ -36,7 +44,8 @@ PATIENT_PATIENCE = 60.0
 class ModelDuty(Duty[ModelCase]):
     """Sells blind predictions of one network.
 
-    options: network (name or file), price and dealer_fee (wei), dealer (wallet; "" takes the first one announced).
+    options: network (name or file), price and dealer_fee (wei, of one image), dealer (wallet; "" takes the first one
+    announced), tape_budget (bytes; 0 keeps no tapes), speed (of this machine; it is measured when left out).
     """
 
     role: ClassVar[str] = "model"
@@ -49,6 +58,11 @@ class ModelDuty(Duty[ModelCase]):
         self.topology = self.network.topology.encode()
         super().__init__(setup)
         self._registered = asyncio.Event()
+        self._weights: dict[str, ModelWeights] = {}
+        self._speed: Speed | None = setup.options.get("speed")
+        self._probes: dict[str, Any] | None = None
+        self.keeper = Keeper(self, setup.data / "tapes", int(setup.options.get("tape_budget", 0)))
+        self._keeping: asyncio.Task[None] | None = None
 
     def record_extra(self) -> dict[str, Any]:
         """Its specialty, for patients who look for models."""
@@ -57,6 +71,8 @@ class ModelDuty(Duty[ModelCase]):
     async def prepare(self) -> None:
         """Register the network on chain, once, with its price and card."""
         options = self.setup.options
+        self._speed = self._speed or await asyncio.to_thread(calibrate.measure)
+        self._probes = await asyncio.to_thread(probes_of, self.network, self.card, self.setup.data)
         found = await self.ask(self.contracts.models.network(self.network_id))
         card = json.dumps({"name": self.card.name, **_figures(self.card)}, sort_keys=True)
         record = self.directory.own.encode()
@@ -79,6 +95,13 @@ class ModelDuty(Duty[ModelCase]):
         """From now on there are quotes: what they name is registered."""
         self._registered.set()
         self.tell("ready", f"offering {self.card.summary()}")
+        self._keeping = asyncio.create_task(self.keeper.run())
+
+    async def _stop(self) -> None:
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.gather(self._keeping, return_exceptions=True)
+        await super()._stop()
 
     # ---- quotes
     def accept(self, sender: str, said: Said) -> ModelCase | None:
@@ -95,18 +118,51 @@ class ModelDuty(Duty[ModelCase]):
             return None
         why = "" if field == self.card.specialty else f"this network reads {self.card.specialty}"
         trusted = body.get("dealers")
-        dealer = self._dealer([d for d in trusted if isinstance(d, str)] if isinstance(trusted, list) else [])
+        names = [d for d in trusted if isinstance(d, str)] if isinstance(trusted, list) else []
+        dealer = self.choose_dealer(names)
         if not dealer:
             why = "no dealer that the patient trusts is known at present"
+        slots = body.get("slots", 0)
+        if type(slots) is not int or not 0 <= slots <= MOST_SLOTS:
+            why, slots = f"at most {MOST_SLOTS} images are computed at once", 0
+        if slots and self._registered.is_set() and self._probes is None:
+            why = "this network has no probes for audit slots"
+        if not why:
+            self.keeper.asked(max(1, slots))
         return ModelCase(
-            key, "asked", case_id, account, sender, field, self.network_id, dealer, said.thread, objection=why
+            key,
+            "asked",
+            case_id,
+            account,
+            sender,
+            field,
+            self.network_id,
+            dealer,
+            said.thread,
+            objection=why,
+            batch=max(1, slots),
         )
 
-    def _dealer(self, trusted: list[str]) -> str:
-        """The dealer of an offer: the owner's own choice, or the first announced, among those the patient trusts."""
+    def choose_dealer(self, trusted: list[str]) -> str:
+        """The dealer of an offer: the owner's own choice, or the first announced, among those the patient trusts.
+
+        One that cheated is never chosen again.
+        """
         named = self.setup.options.get("dealer") or ""
         known = [named] if named else [record.wallet for record in self.directory.of_role("dealer")]
-        return next((d for d in known if d != self.address and (not trusted or d in trusted)), "")
+        refused = self.keeper.trust.refused
+        able = [d for d in known if d != self.address and d not in refused]
+        return next((d for d in able if not trusted or d in trusted), "")
+
+    def dealer_seed(self, dealer: str) -> bytes:
+        """The seed of this network's pad, shared with one dealer."""
+        return self.keyring.derive("dealer-seed", self.network_id + bytes.fromhex(dealer[2:]))
+
+    def _weights_for(self, dealer: str) -> ModelWeights:
+        """Made once a dealer. Heavy: not on the event loop."""
+        if dealer not in self._weights:
+            self._weights = {dealer: ModelWeights(self.network, self.dealer_seed(dealer))}
+        return self._weights[dealer]
 
     async def do_quote(self, pending: Pending) -> Event:
         """Sign an offer for one case, once the network is registered: a purchase before would be refused."""
@@ -119,13 +175,12 @@ class ModelDuty(Duty[ModelCase]):
             model=self.address,
             case_id=case.case_id,
             patient=case.account,
-            price=options["price"],
+            price=case.batch * options["price"],
             dealer=case.dealer,
-            dealer_fee=options["dealer_fee"],
+            dealer_fee=case.batch * options["dealer_fee"],
             valid_until=max(self.now_chain, int(time.time())) + QUOTE_SECONDS,
         )
         signature = await self._sign("quote", quote)
-        bill = costs(self.network.topology)
         proposal = {
             "quote": {name: getattr(quote, name) for name in quote.__dataclass_fields__},
             "signature": signature,
@@ -137,12 +192,28 @@ class ModelDuty(Duty[ModelCase]):
                 "side": self.card.side,
                 "logit_scale": self.card.logit_scale,
                 **_figures(self.card),
+                **({"probes": self._probes} if self._probes else {}),
             },
             "topology": self.topology,
-            "costs": {"bytes": bill.total, "rounds": bill.rounds},
+            "costs": self._costs(case.batch),
             "dealer": case.dealer,
         }
         return Event("quoted", {"proposal": proposal, "now": time.time()}, f"{pending.effect.id}/done")
+
+    def _costs(self, batch: int) -> dict[str, Any]:
+        """What a session will take, told before it: bytes, rounds, seconds between two processes of one machine."""
+        assert self._speed is not None
+        told = estimate(self.network.topology, batch, self._speed)
+        return {
+            "batch": batch,
+            "bytes": told.bill.total,
+            "bytes_ahead": told.bill.bytes_ahead,
+            "bytes_online": told.bill.bytes_online,
+            "rounds": told.bill.rounds,
+            "seconds_dealing": told.dealing,
+            "seconds_ahead": told.ahead,
+            "seconds_online": told.online,
+        }
 
     async def _sign(self, what: str, message: Quote | Receipt) -> bytes:
         book = self.setup.book
@@ -163,27 +234,52 @@ class ModelDuty(Duty[ModelCase]):
         """Run the model's side of one session. It is never run twice: another try is another session."""
         body = pending.effect.body
         try:
-            bucket, traffic = await self._host(body["session"], body["dealer"], body["patient"])
+            bucket, traffic = await self._host(
+                body["session"], body["dealer"], body["patient"], int(body.get("batch", 1))
+            )
         except (ProtocolError, WireError) as error:
             reason = {"session": body["session"], "reason": str(error), "now": time.time()}
             return Event("host_failed", reason, f"{pending.effect.id}/failed")
         outcome = {"session": body["session"], "bucket": bucket, "bytes": traffic}
         return Event("hosted", outcome, f"{pending.effect.id}/hosted")
 
-    async def _host(self, name: str, dealer: str, patient: str) -> tuple[int, int]:
+    async def _host(self, name: str, dealer: str, patient: str, batch: int) -> tuple[int, int]:
         session = self.thread_of(name)
-        seed = self.keyring.derive("dealer-seed", self.network_id + bytes.fromhex(dealer[2:]))
-        masked = mask_weights(self.network, seed)
-        party = ModelParty(self.network, masked, session, UsedSessions())
-        async with await self.dial(dealer, purpose("deal", session)) as to_dealer:
-            await to_dealer.send(deal_order(self.topology, self.network_id, seed))
-            taken = await self.switchboard.take(patient, purpose("blind", session), PATIENT_PATIENCE)
-            async with taken as to_patient:
-                traffic = await pump(party, {Role.PATIENT: to_patient, Role.DEALER: to_dealer})
+        weights = await asyncio.to_thread(self._weights_for, dealer)
+        tape = await self.keeper.claim(dealer, batch)
+        try:
+            async with await self.dial(dealer, purpose("deal", session)) as to_dealer:
+                used = await self._arrange(tape, to_dealer, batch)
+                use_tape(self.store, used, dealer, self.network_id, batch)
+                party = ModelParty(weights, session, used, UsedSessions(), batch)
+                taken = await self.switchboard.take(patient, purpose("blind", session), PATIENT_PATIENCE)
+                async with taken as to_patient:
+                    source: Link = tape or to_dealer
+                    traffic = await pump(party, {Role.PATIENT: to_patient, Role.DEALER: source})
+        finally:
+            self.keeper.release(tape)
         bucket = party.result.bucket
         if bucket is None:
             raise ProtocolError("the network has no confidence thresholds", "use one that has")
         return bucket, traffic.sent + traffic.received
+
+    async def _arrange(self, tape: Tape | None, to_dealer: Channel, batch: int) -> bytes:
+        """Agree with the dealer on a kept tape, or on one that is dealt now; its name."""
+        if tape is None:
+            seed = self.dealer_seed(to_dealer.peer)
+            await to_dealer.send(deal_order(Order(self.topology, self.network_id, seed, batch)))
+            return read_tape_named(await to_dealer.recv())
+        await to_dealer.send(take_order(tape.name, self.network_id, batch))
+        try:
+            named = read_tape_named(await to_dealer.recv())
+        except ProtocolError as error:
+            self.keeper.useless(to_dealer.peer, error.fault)
+            raise
+        if named != tape.name:
+            raise ProtocolError(
+                "the dealer names another tape than was asked for", "the session is tried again"
+            )
+        return named
 
     async def do_sign_receipt(self, pending: Pending) -> Event:
         """Sign what blind inference opened: the bucket, and nothing else is known here."""
@@ -209,11 +305,15 @@ class ModelDuty(Duty[ModelCase]):
             "offered": ("quote.offered", "made an offer"),
             "checking": ("blind.check", "looking up the payment on chain"),
             "arranging": ("blind.arrange", "asking the dealer for a session"),
-            "hosting": ("blind.host", "computing on a scan that cannot be seen here"),
+            "hosting": ("blind.host", f"computing on {_images(after.batch)} that cannot be seen here"),
             "receipted": ("receipt", f"signed the receipt: confidence bucket {after.bucket}"),
             "earned": ("receipt.earned", "the fee is earned"),
             "refused": ("quote.refused", f"turned a wish away: {after.objection}"),
         }.get(after.phase)
+
+
+def _images(count: int) -> str:
+    return "a scan" if count == 1 else f"{count} images"
 
 
 def _figures(card: Any) -> dict[str, float]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import secrets
 import time
 from dataclasses import dataclass
@@ -13,17 +12,16 @@ from typing import Any, ClassVar
 from eth_typing import Hash32
 from eth_utils.crypto import keccak
 
-from agents.engine.blind import fresh_seed, pump, purpose
+from agents.engine.blind import pump, purpose
 from agents.engine.duty import Duty, Setup
 from agents.engine.store import Pending
+from agents.patient.blind import BlindReader, seconds_told
+from agents.patient.masked import MaskedCache
 from agents.patient.result import FINAL, write_result
 from contracts.bindings.data_market import Consent
 from contracts.bindings.events import Moved
 from models.scans import Scan, prepare, require_modality, scan_bytes, scan_from_bytes, to_png
 from protocols.blind.messages import Role
-from protocols.blind.patient import PatientParty
-from protocols.blind.session import UsedSessions
-from protocols.blind.topology import Topology
 from protocols.case import authority
 from protocols.case.binding import code_commitment, opening_of
 from protocols.case.contact import SALT_BYTES, contact
@@ -37,12 +35,14 @@ from protocols.crypto.derive import verdict_codes
 from protocols.crypto.seal import sealing_public
 from protocols.dialogues import Said
 from protocols.effects import Event
-from protocols.errors import ProtocolError, UserError, WireError
+from protocols.errors import ModelCheated, ProtocolError, UserError, WireError
 from protocols.records import PeerRecord
 from protocols.specialty import specialty
 
 GAS_RESERVE = 20_000_000
 """Gas units that a case account is given for its own transactions; what is left is swept back."""
+
+MASKED_BYTES = 256 << 20
 
 CONSENT_TEXT = (
     "I agree that the date, modality, specialty, verdict, confidence, panel size and agreement of this case, "
@@ -52,7 +52,8 @@ CONSENT_TEXT = (
 
 @dataclass(frozen=True)
 class Wishes:
-    """What the patient chose for a case. price_cap: wei a prediction; record_price: wei a record."""
+    """What the patient chose for a case. price_cap: wei a prediction; record_price: wei a record; slots: images that a
+    session computes to notice a model that cheats, 0 for the scan alone."""
 
     specialty: str = "neuroradiology"
     panel: int = 3
@@ -62,10 +63,11 @@ class Wishes:
     quote_window: float = 2.0
     language: str = "en"
     dealers: tuple[str, ...] = ()
+    slots: int = 0
 
 
 class PatientDuty(Duty[PatientCase]):
-    """Runs cases. options: wishes (Wishes)."""
+    """Runs cases. options: wishes (Wishes), masked_cache (bytes of masked weights kept between sessions)."""
 
     role: ClassVar[str] = "patient"
     machine = MACHINE
@@ -76,6 +78,8 @@ class PatientDuty(Duty[PatientCase]):
         if terms is None:
             raise UserError("the address book has no terms", "deploy the contracts again")
         self.terms = terms
+        cache = MaskedCache(setup.data / "masked", int(setup.options.get("masked_cache", MASKED_BYTES)))
+        self._blind = BlindReader(self.store, cache)
         self._reputations: dict[str, float] = {}
 
     async def prepare(self) -> None:
@@ -145,6 +149,7 @@ class PatientDuty(Duty[PatientCase]):
             quote_window=wishes.quote_window,
             price_cap=wishes.price_cap,
             dealers=list(wishes.dealers),
+            slots=wishes.slots,
         )
         self.core.open_case(
             case, Event("started", {"models": self._models(), "now": now}, f"{case.key}/started")
@@ -198,39 +203,36 @@ class PatientDuty(Duty[PatientCase]):
         try:
             outcome = await self._infer(dict(body))
         except (ProtocolError, WireError, UserError) as error:
-            reason = {"session": body["session"], "reason": str(error), "now": time.time()}
+            cheated = isinstance(error, ModelCheated)
+            if cheated:
+                self.tell("blind.cheated", str(error), self._name(dict(body)))
+            reason = {
+                "session": body["session"],
+                "reason": str(error),
+                "now": time.time(),
+                "cheated": cheated,
+            }
             return Event("infer_failed", reason, f"{pending.effect.id}/failed")
         outcome |= {"session": body["session"], "seconds": time.perf_counter() - start, "now": time.time()}
         return Event("inferred", outcome, f"{pending.effect.id}/inferred")
 
     async def _infer(self, body: dict[str, Any]) -> dict[str, Any]:
         session = self.thread_of(body["session"])
-        topology = Topology.decode(body["topology"])
         scan = scan_from_bytes(self.store.blob(body["scan"]))
         card = body["card"]
         require_modality(scan, set(card["modalities"]))
         image = await asyncio.to_thread(prepare, scan, int(card["channels"]), int(card["side"]))
-        seed = fresh_seed()
-        party = PatientParty(topology, body["network"], image, session, seed, UsedSessions())
         async with await self.dial(body["dealer"], purpose("seed", session)) as to_dealer:
-            await to_dealer.send(seed)
-            async with await self.dial(body["model"], purpose("blind", session)) as to_model:
-                await to_dealer.recv()
-                self.tell("blind.round", "computing blind, with the model and the dealer", self._name(body))
-                traffic = await pump(party, {Role.MODEL: to_model})
-        result = party.result
-        if result.bucket is None or not result.trusted:
-            raise ProtocolError(
-                "the scan is unlike those that the network was made for", "another model is tried"
+            given = await to_dealer.recv()
+        tape, seed = self._blind.take(body, given)
+        party = await asyncio.to_thread(self._blind.party, body, session, image, tape, seed)
+        async with await self.dial(body["model"], purpose("blind", session)) as to_model:
+            told = seconds_told(body.get("costs"))
+            self.tell(
+                "blind.round", f"computing blind, with the model and the dealer{told}", self._name(body)
             )
-        logit = float(result.values.reshape(-1)[0])
-        return {
-            "logit": logit,
-            "bucket": result.bucket,
-            "probability": _logistic(logit),
-            "bytes": traffic.sent + traffic.received,
-            "rounds": traffic.rounds,
-        }
+            traffic = await pump(party, {Role.MODEL: to_model})
+        return self._blind.outcome(body, party, traffic)
 
     def _name(self, body: dict[str, Any]) -> str | None:
         state = self.core.state(body["session"].split(":")[0])
@@ -354,10 +356,6 @@ class PatientDuty(Duty[PatientCase]):
 
 def _codes(case_secret: bytes, labels: int, round_: int) -> list[int]:
     return list(verdict_codes(keccak(b"crypdoc/v1/round" + bytes([round_]) + case_secret), labels))
-
-
-def _logistic(logit: float) -> float:
-    return 1 / (1 + math.exp(-max(-60.0, min(60.0, logit))))
 
 
 def _record(case: PatientCase, result: dict[str, Any]) -> bytes:

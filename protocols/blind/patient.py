@@ -98,6 +98,11 @@ class PatientParty(Party):
         return self._result
 
     @property
+    def counts(self) -> int:
+        """The image whose bucket M learns."""
+        return self._counts
+
+    @property
     def masked_weights(self) -> MaskedWeights | None:
         """E, to keep for the next session with this network and dealer seed; None before it came."""
         return self._known

@@ -22,7 +22,7 @@ DEALER_PATIENCE = 30.0
 
 @dataclass(frozen=True, slots=True)
 class ModelCase:
-    """One prediction asked for by one case account. Plain values only. sessions: how many were begun."""
+    """One prediction asked for by one case account. Plain values only. sessions: how many were begun. batch: images."""
 
     key: str
     phase: str
@@ -43,6 +43,7 @@ class ModelCase:
     receipt: dict[str, Any] | None = None
     signature: bytes = b""
     trouble: str = ""
+    batch: int = 1
 
 
 Out = Step[ModelCase]
@@ -110,7 +111,13 @@ def _dealer_ready(case: ModelCase, event: Event) -> Out:
         return case, []
     body = {"session": case.session}
     ready = steps.say(case.key, "session", case.session, 2, "ready", case.patient, body, mine=False)
-    host = {"session": case.session, "dealer": case.dealer, "patient": case.patient, "network": case.network}
+    host = {
+        "session": case.session,
+        "dealer": case.dealer,
+        "patient": case.patient,
+        "network": case.network,
+        "batch": case.batch,
+    }
     case = replace(case, phase="hosting", since=float(event.body["now"]))
     return case, [steps.task(case.key, "host", case.session, host), ready]
 

@@ -29,7 +29,9 @@ from agents.researcher.duty import ResearcherDuty
 from contracts.bindings.doctors import SignedCredential
 from contracts.chain.client import ChainClient
 from models.scans import make_scan
-from protocols.blind.layers import Affine, Conv, Dense, Flatten, Relu
+from protocols.blind.audit import publish_probes
+from protocols.blind.estimate import Speed
+from protocols.blind.layers import Affine, Clip, Conv, Dense, Flatten
 from protocols.blind.network import Network
 from protocols.case.doctor import DoctorPolicy
 from protocols.case.policy import SpendingPolicy
@@ -47,6 +49,7 @@ from tests.sim.network import SimDirectory
 FOREVER = 2**40
 FIELD = specialty("neuroradiology")
 ETHER = 10**18
+SPEED = Speed(1e-11, 1e-11, 1e-8, 1e-8, 1e-8)
 FOLDER = Path(tempfile.gettempdir()) / "crypdoc-sim"
 
 
@@ -278,8 +281,8 @@ class SimReader:
 @lru_cache(maxsize=8)
 def tiny(number: int) -> tuple[Network, Any]:
     """A small real network with a card."""
-    nodes = (Affine((Conv(0, 2, 3, 2, 1),)), Relu(1, 7), Flatten(2), Affine((Dense(3, 1),)))
-    network = fill(topology(nodes, (1, 8, 8), 16, 6, thresholds=(3, 40, 900)), number)
+    nodes = (Affine((Conv(0, 2, 3, 2, 1),)), Clip(1, 4, 2), Flatten(2), Affine((Dense(3, 1),)))
+    network = fill(topology(nodes, (1, 8, 8), 16, thresholds=(3, 40, 900), logit_scale=0.001), number)
     held = {"auc": 0.9 - 0.05 * number, "accuracy": 0.85, "n": 100}
     card = SimpleNamespace(
         name=f"tiny {number}",
@@ -291,6 +294,7 @@ def tiny(number: int) -> tuple[Network, Any]:
         logit_scale=0.01,
         held_out=held,
         summary=lambda: "a small network",
+        probes=publish_probes(network, bytes(32), np.random.default_rng(number), 4).to_plain(),
     )
     return network, card
 
@@ -330,7 +334,8 @@ def make_dealer(agent: Agent) -> Any:
 def make_model(agent: Agent) -> Any:
     number = int(agent.name.rpartition(" ")[2])
     price = 10**15 * (number + 1)
-    return SimModel(setup(agent, network=f"tiny{number}", price=price, dealer_fee=10**14, dealer=""))
+    more = {"price": price, "dealer_fee": 10**14, "dealer": "", "tape_budget": 0, "speed": SPEED}
+    return SimModel(setup(agent, network=f"tiny{number}", **more))
 
 
 def make_doctor(agent: Agent) -> Any:
@@ -351,7 +356,7 @@ def _credential(keyring: Any, digest: bytes) -> bytes:
 
 
 def make_patient(agent: Agent) -> Any:
-    return SimPatient(setup(agent))
+    return SimPatient(setup(agent, masked_cache=0))
 
 
 def make_researcher(agent: Agent) -> Any:
@@ -373,7 +378,7 @@ async def patient_main(duty: Any) -> None:
     while duty.seen_block < 0:
         await asyncio.sleep(0.2)
     if not duty.core.states():
-        wishes = Wishes(panel=plan.panel, consent=plan.consent)
+        wishes = Wishes(panel=plan.panel, consent=plan.consent, slots=4 * (plan.seed % 2))
         await duty.begin(scan_of(plan.scan), wishes)
     await running
 

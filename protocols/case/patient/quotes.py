@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from protocols.blind.audit import Probes
+from protocols.blind.topology import Topology
 from protocols.case import steps
 from protocols.case.patient.late import fail
 from protocols.case.patient.state import QUOTE_PATIENCE, Out, PatientCase
@@ -22,6 +24,7 @@ def ask(case: PatientCase, models: list[str]) -> Out:
         "patient": case.account,
         "specialty": case.specialty,
         "dealers": case.dealers,
+        "slots": case.slots,
     }
     effects = [steps.say(case.key, "quote", f"{case.key}:{m}", 1, "cfp", m, body, mine=True) for m in fresh]
     return replace(case, asked=[*case.asked, *fresh]), effects
@@ -42,6 +45,10 @@ def proposed(case: PatientCase, event: Event) -> Out:
         # A dealer who is the model, or its friend, would see the scan: the patient says whom it trusts.
         fits = fits and offer.dealer != offer.model and (not case.dealers or offer.dealer in case.dealers)
         proper = 0 <= float(body["card"]["auc"]) <= 1 and isinstance(body["topology"], bytes)
+        if case.slots:
+            probes = Probes.from_plain(body["card"]["probes"])
+            probes.fit(Topology.decode(body["topology"]))
+            proper = proper and len(probes.logits) >= case.slots - 2
     except (ProtocolError, KeyError, TypeError, ValueError):
         honest = fits = proper = False
     if not (honest and fits and proper):
@@ -108,7 +115,8 @@ def quote_tick(case: PatientCase, event: Event) -> Out:
         after, more = choose(case, now)
         return after, [*effects, *more]
     if now - case.started >= QUOTE_PATIENCE:
-        after, more = fail(case, "no model made an offer within the price cap")
+        checked = " that audit slots can check" if case.slots else ""
+        after, more = fail(case, f"no model made an offer within the price cap{checked}")
         return after, [*effects, *more]
     return case, effects
 

@@ -21,6 +21,9 @@ from protocols.effects import Event
 from protocols.errors import ProtocolError
 from protocols.specialty import specialty
 
+COSTS = ("bytes_ahead", "bytes_online", "seconds_online", "slots", "layers")
+"""What a session cost beside its seconds and bytes, where it is known."""
+
 
 def funded(case: PatientCase, event: Event) -> Out:
     """The case account has its money: pay for the prediction into escrow."""
@@ -101,6 +104,8 @@ def ready(case: PatientCase, event: Event) -> Out:
             "card": quote["card"],
             "network": case.quote["network"],
             "scan": case.pixels,
+            "slots": case.slots,
+            "costs": quote["costs"],
         },
     )
     return replace(case, phase="inferring", waiting_since=float(event.body["now"])), [infer]
@@ -124,14 +129,18 @@ def inferred(case: PatientCase, event: Event) -> Out:
     if event.body["session"] != case.session:
         return case, []
     kept = ("session", "logit", "probability", "bucket", "bytes", "seconds", "rounds")
-    case = replace(case, inference={k: event.body[k] for k in kept}, waiting_since=float(event.body["now"]))
+    inference = {k: event.body[k] for k in kept} | {k: event.body[k] for k in COSTS if k in event.body}
+    case = replace(case, inference=inference, waiting_since=float(event.body["now"]))
     return _open(case, event)
 
 
 def infer_failed(case: PatientCase, event: Event) -> Out:
     if event.body["session"] != case.session:
         return case, []
-    return _begin(replace(case, trouble=str(event.body["reason"])), float(event.body["now"]))
+    why, now = str(event.body["reason"]), float(event.body["now"])
+    if event.body.get("cheated"):  # not once more with this one
+        return _next_model(case, now, why)
+    return _begin(replace(case, trouble=why), now)
 
 
 def receipted(case: PatientCase, event: Event) -> Out:

@@ -39,7 +39,7 @@ class PatientCase:
     sessions begun. bought: model -> valid_until.
     attests: doctor -> BLS signature. moves: transactions in the order mined.
     received: threads of deliveries that the doctor has confirmed.
-    errands: what is still fetched after the end, see `late`.
+    errands: what is still fetched after the end, see `late`. slots: images of a session, 0 for the scan alone.
     """
 
     key: str
@@ -99,6 +99,7 @@ class PatientCase:
     trouble: str = ""
     moves: list[dict[str, Any]] = field(default_factory=list)
     errands: list[str] = field(default_factory=list)
+    slots: int = 0
 
     @property
     def quote(self) -> dict[str, Any]:
