@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -288,3 +290,25 @@ def test_the_extension_checks_its_own_sizes() -> None:
     ):
         with pytest.raises(ValueError, match=r"size|range|level|PyCapsule"):
             call()
+
+
+def test_one_operator_serves_many_threads(kernels: Kernels) -> None:
+    """Calls give up the interpreter lock, and share neither scratch memory nor tile registers."""
+    rng = np.random.default_rng(8)
+    operators = [
+        kernels.prepare(
+            Conv(0, 20, k, 1, k // 2), (30, 20, 20), rng.integers(-99, 99, (20, 30, k, k)), 20, False
+        )
+        for k in (1, 3, 5)
+    ]
+    inputs = [words(rng, (1, 30, 20, 20)) for _ in range(4)]
+
+    def run(job: int) -> Words:
+        out = np.zeros((1, 20, 20, 20), np.uint32)
+        operators[job % 3].apply(inputs[job % 4], out)
+        return out
+
+    expected = [run(job) for job in range(12)]
+    with ThreadPoolExecutor(12) as pool:
+        for job, got in enumerate(pool.map(run, range(240))):
+            np.testing.assert_array_equal(got, expected[job % 12])

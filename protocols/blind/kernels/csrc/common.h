@@ -13,7 +13,7 @@
 #define CRYPDOC_X86 0
 #endif
 
-#define AVX512 "avx512f,avx512bw,avx512vl,avx512dq,prefer-vector-width=512"
+#define AVX512 "avx512f,avx512bw,avx512vl,avx512dq"
 #define TILE 16 /* pixels that a tile function computes at once */
 
 enum { LEVEL_C, LEVEL_AVX2, LEVEL_VNNI, LEVEL_AMX, LEVELS };
