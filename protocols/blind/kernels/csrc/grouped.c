@@ -27,14 +27,21 @@ typedef void (*Row)(const Grouped *, const uint32_t *, size_t, size_t, const siz
 
 /* A channel of the image into a padded plane whose columns are split by their rest mod stride. */
 static void fill_plane(const Grouped *g, const uint32_t *x, size_t part, size_t pitch, uint32_t *plane) {
-    size_t s = (size_t)g->stride, p = (size_t)g->padding;
-    for (size_t i = 0; i < (size_t)g->height; i++, x += g->width) {
+    size_t s = (size_t)g->stride, p = (size_t)g->padding, width = (size_t)g->width;
+    for (size_t i = 0; i < (size_t)g->height; i++, x += width) {
         uint32_t *row = plane + (i + p) * pitch;
         if (s == 1)
-            memcpy(row + p, x, (size_t)g->width * 4);
-        else
-            for (size_t j = 0; j < (size_t)g->width; j++)
-                row[(j + p) % s * part + (j + p) / s] = x[j];
+            memcpy(row + p, x, width * 4);
+        for (size_t first = 0; s > 1 && first < s && first < width; first++) {
+            uint32_t *to = row + (first + p) % s * part + (first + p) / s;
+            size_t count = (width - first + s - 1) / s;
+            if (s == 2)
+                for (size_t j = 0; j < count; j++)
+                    to[j] = x[2 * j + first];
+            else
+                for (size_t j = 0; j < count; j++)
+                    to[j] = x[s * j + first];
+        }
     }
 }
 
