@@ -5,119 +5,134 @@ from __future__ import annotations
 import copy
 import pickle
 from collections.abc import Iterator
-from types import FrameType, GeneratorType
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from blind_samples import fill, images, seeds, session, tiny
+from blind_reach import holds, reachable
+from blind_samples import fill, images, seeds, session, tape_of, tiny
 from numpy.typing import NDArray
 
-from protocols.blind.local import Parties, make_parties, run_local
+from protocols.blind.dealer import TapeSeeds, deal_tape
+from protocols.blind.kernels import PortableKernels
+from protocols.blind.local import Seeds, make_parties, run_local
+from protocols.blind.masks import PatientMasks
 from protocols.blind.messages import Role
+from protocols.blind.model import ModelParty
 from protocols.blind.network import Network
+from protocols.blind.patient import PatientParty
 from protocols.blind.prg import Stream
-from protocols.blind.ring import mod, pack
 from protocols.blind.secret import Secret
-from protocols.blind.weights import mask_weights
+from protocols.blind.session import UsedSessions
+from protocols.blind.walk import affine_steps, clip_steps
+from protocols.blind.weights import ModelWeights, Pads
 
-TOP = tiny(22, 10, 100)
-
-
-def reachable(root: object) -> Iterator[object]:
-    """Everything that can be reached from an object: attributes, slots, containers, generators' locals, closures."""
-    seen: set[int] = set()
-    todo = [root]
-    while todo:
-        thing = todo.pop()
-        if id(thing) in seen or isinstance(thing, type | str | int | float | type(None)):
-            continue
-        seen.add(id(thing))
-        yield thing
-        if isinstance(thing, dict):
-            todo += [*thing.keys(), *thing.values()]
-        elif isinstance(thing, list | tuple | set | frozenset) or type(thing).__name__ == "deque":
-            todo += list(thing)  # type: ignore[call-overload]
-        elif isinstance(thing, GeneratorType):
-            todo += [thing.gi_frame, thing.gi_yieldfrom]
-        elif isinstance(thing, FrameType):
-            todo += list(thing.f_locals.values())
-        elif callable(thing) and getattr(thing, "__closure__", None):
-            todo += [cell.cell_contents for cell in thing.__closure__]  # type: ignore[attr-defined]
-        if isinstance(thing, np.ndarray):
-            todo.append(thing.base)
-        todo += list(getattr(thing, "__dict__", {}).values())
-        for cls in type(thing).__mro__:
-            names = getattr(cls, "__slots__", ())
-            todo += [getattr(thing, n, None) for n in ([names] if isinstance(names, str) else names)]
+TOP = tiny(22, 7, 3)
+K = TOP.ring_bits
+KERNELS = PortableKernels()  # whose arrays can be walked
+NETWORK = fill(TOP, 8)
+BATCH = np.stack([images(TOP.input_shape, 8)[kind] for kind in ("random", "smooth")])
+WEIGHTS = [w for layer in NETWORK.weights for w in layer]
 
 
-def holds(party: object, secret: NDArray[np.generic]) -> bool:
-    """Whether the secret's numbers are anywhere in reach: as an array of any shape, signed or mod 2^K, or as bytes."""
-    k = TOP.ring_bits
-    want = secret.astype(np.int64).reshape(-1)
-    forms = {bytes(pack(mod(want, k), k)), want.astype("<i4").tobytes(), secret.tobytes()}
-    for thing in reachable(party):
-        if isinstance(thing, np.ndarray) and thing.dtype.kind in "iuf" and thing.size >= want.size:
-            flat = mod(thing.astype(np.int64).reshape(-1), k)
-            if thing.size == want.size and (flat == mod(want, k)).all():
-                return True
-        if isinstance(thing, bytes | bytearray) and any(form in bytes(thing) for form in forms):
-            return True
-    return False
+@dataclass
+class Trio:
+    """All three at one moment; dealer: its generator and what it was given."""
+
+    patient: PatientParty
+    model: ModelParty
+    dealer: tuple[object, ...]
+
+    def of(self, role: Role) -> object:
+        return {Role.PATIENT: self.patient, Role.MODEL: self.model, Role.DEALER: self.dealer}[role]
 
 
-def at_every_step(network: Network, image: NDArray[np.int8]) -> Iterator[Parties]:
-    parties = make_parties(network, image, seeds(3), session(3))
-    by_role = parties.by_role()
-    yield parties
-    queue = [(role, out) for role, party in by_role.items() for out in party.start()]
-    while queue:
-        here, out = queue.pop(0)
-        queue += [(out.to, o) for o in by_role[out.to].receive(here, out.frame)]
-        yield parties
+def at_every_step(network: Network, batch: NDArray[np.int8], keys: Seeds, name: bytes) -> Iterator[Trio]:
+    """A whole session, frame by frame, the dealer dealing as M takes its frames."""
+    top, tape, net = network.topology, tape_of(name), network.network_hash()
+    pads, own = Pads(top, net, keys.model_dealer, KERNELS), TapeSeeds(tape, keys.patient_dealer, keys.dealer)
+    dealing = deal_tape(pads, own, len(batch))
+    weights = ModelWeights(network, keys.model_dealer, KERNELS)
+    patient = PatientParty(top, net, batch, name, tape, keys.patient_dealer, UsedSessions(), kernels=KERNELS)
+    model = ModelParty(weights, name, tape, UsedSessions(), len(batch))
+    trio = Trio(patient, model, (pads, own, dealing))
+    yield trio
+    model.start()
+    queue = [(Role.PATIENT, out) for out in patient.start()]
+    for dealt in dealing:
+        queue += [(Role.MODEL, out) for out in model.receive(Role.DEALER, dealt)]
+        yield trio
+        while queue:
+            frm, out = queue.pop(0)
+            party = patient if out.to is Role.PATIENT else model
+            queue += [(out.to, o) for o in party.receive(frm, out.frame)]
+            yield trio
+    assert patient.done
+    assert model.done
 
 
 def test_each_party_holds_its_own_secret_alone() -> None:
-    network, image = fill(TOP, 8), images(TOP.input_shape, 8)["random"]
-    weights = [w for layer in network.weights for w in layer] + [b for b in network.biases if b.size > 1]
     found_weights = found_image = False
-    for parties in at_every_step(network, image):
-        for w in weights:
-            assert not holds(parties.patient, w)
-            assert not holds(parties.dealer, w)
-            found_weights |= holds(parties.model, w)
-        assert not holds(parties.model, image)
-        assert not holds(parties.dealer, image)
-        found_image |= holds(parties.patient, image)
+    for trio in at_every_step(NETWORK, BATCH, seeds(3), session(3)):
+        for w in WEIGHTS:
+            assert not holds(w, K, trio.patient, *trio.dealer)
+            found_weights |= holds(w, K, trio.model)
+        for secret in (BATCH, BATCH[0], BATCH[1]):
+            assert not holds(secret, K, trio.model, *trio.dealer)
+            found_image |= holds(secret, K, trio.patient)
     assert found_weights, "the walk would not find weights"
     assert found_image, "the walk would not find the image"
-    assert not any(holds(p, w) for p in parties.by_role().values() for w in weights), "dropped when done"
-    assert not any(holds(p, image) for p in parties.by_role().values()), "dropped when done"
+    assert not any(holds(w, K, trio.patient, trio.model) for w in WEIGHTS), "dropped when done"
+    assert not holds(BATCH, K, trio.patient, trio.model), "dropped when done"
+
+
+def test_the_model_holds_no_mask_of_the_patient() -> None:
+    """r of the image, s of the layers, the masks of the wires: at P and at times at D, never at M."""
+    keys = seeds(3)
+    masks = PatientMasks(TOP, NETWORK.network_hash(), tape_of(session(3)), keys.patient_dealer, len(BATCH))
+    hidden = [
+        masks.image,
+        *(masks.linear(s) for s in affine_steps(TOP)),
+        *(masks.wire(s) for s in clip_steps(TOP)),
+    ]
+    seen = 0
+    for trio in at_every_step(NETWORK, BATCH, keys, session(3)):
+        for mask in hidden:
+            assert not holds(mask, K, trio.model)
+            seen += holds(mask, K, trio.patient)
+    assert seen, "the walk would not find masks"
 
 
 def test_no_party_but_its_owner_holds_a_seed() -> None:
-    network, image, keys = fill(TOP, 8), images(TOP.input_shape, 8)["random"], seeds(3)
+    keys = seeds(3)
     owners = {
         keys.patient_dealer: {Role.PATIENT, Role.DEALER},
-        keys.model_dealer: {Role.DEALER},  # M needs E alone once it is made
+        keys.model_dealer: set(),  # spent once the pads are made: M keeps W and E, D keeps A
         keys.dealer: {Role.DEALER},
     }
     found: dict[bytes, set[Role]] = {seed: set() for seed in owners}
-    for parties in at_every_step(network, image):
-        for role, party in parties.by_role().items():
-            for thing in reachable(party):
+    for trio in at_every_step(NETWORK, BATCH, keys, session(3)):
+        for role in Role:
+            for thing in reachable(trio.of(role)):
                 if isinstance(thing, bytes) and thing in found:
                     found[thing].add(role)
     assert found == owners
 
 
 def test_secrets_refuse_to_be_shown() -> None:
-    network, image = fill(TOP, 8), images(TOP.input_shape, 8)["random"]
-    parties = make_parties(network, image, seeds(3), session(3))
-    result = run_local(network, image, seeds(4), session(4))[0]
-    stream = Stream(bytes(32), b"x")
-    kept = mask_weights(network, bytes(32))
-    for thing in (network, *parties.by_role().values(), result, seeds(3), stream, kept, parties):
+    keys = seeds(3)
+    parties = make_parties(NETWORK, BATCH, keys, session(3))
+    result = run_local(NETWORK, BATCH, seeds(4), session(4))[0]
+    weights = ModelWeights(NETWORK, keys.model_dealer)
+    own = TapeSeeds(session(3), keys.patient_dealer, keys.dealer)
+    masks = PatientMasks(TOP, NETWORK.network_hash(), session(3), keys.patient_dealer, 1)
+    step = clip_steps(TOP)[0]
+    things = (
+        *(NETWORK, parties.patient, parties.model, parties, result, keys, own, Stream(bytes(32), b"x")),
+        *(weights, weights.masked, weights.linear, Pads(TOP, NETWORK.network_hash(), keys.model_dealer)),
+        *(masks, masks.mask(step, slice(0, step.size)), masks.bucket()),
+    )
+    for thing in things:
         assert isinstance(thing, Secret)
         for act in (repr, str, bool, pickle.dumps, copy.copy, "{}".format):
             with pytest.raises(TypeError, match="secret"):
