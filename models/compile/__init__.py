@@ -16,12 +16,14 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from models.compile.calibrate import measure
+from models.compile.calibrate import check, measure
 from models.compile.fold import fold
 from models.compile.quantise import Settings, quantise
 from models.compile.report import LayerReport, Report
 from models.compile.trace import trace
 from protocols.blind.network import Network
+
+DEFAULTS = Settings()
 
 __all__ = ["Compiled", "LayerReport", "Report", "Settings", "compile_network"]
 
@@ -39,7 +41,7 @@ def compile_network(
     calibration: Tensor,
     input_scale: float,
     thresholds: Sequence[float] = (),
-    settings: Settings = Settings(),
+    settings: Settings = DEFAULTS,
 ) -> Compiled:
     """The integer network of a float one.
 
@@ -49,4 +51,5 @@ def compile_network(
     or prove, and what to do about it. The same weights and images give the same network.
     """
     graph = fold(trace(module, calibration))
+    check(graph, module, calibration[:2])
     return Compiled(*quantise(graph, measure(graph, calibration), input_scale, thresholds, settings))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -28,21 +31,28 @@ from models.compile.graph import (
     sources_of,
     unsupported,
 )
+from models.compile.trace import evaluating
 from protocols.errors import UserError
 
 _AT_ONCE = 1 << 24  # elements of the largest value in one batch
-_SAMPLES = 2048  # of each activation, a channel
+_SAMPLES = 1024  # of each activation, a channel
 _FAITHFUL = 1e-3  # of the largest logit: how far the graph may stand from the module
 
 
 @dataclass
 class Figures:
-    """Of one value, by channel: lowest and highest, mean square; samples (m, C) before an activation cuts them."""
+    """Of one value, by channel: lowest, highest, mean and variance; samples (m, C) before an activation cuts them."""
 
     low: Real
     high: Real
-    square: Real
-    samples: Real | None
+    mean: Real
+    variance: Real
+    samples: NDArray[np.float32] | None
+
+
+_Row: TypeAlias = tuple[
+    Tensor, Tensor, Tensor, Tensor, Tensor | None
+]  # of one batch: low, high, mean, mean square
 
 
 def measure(graph: Graph, images: Tensor) -> dict[int, Figures]:
@@ -51,36 +61,38 @@ def measure(graph: Graph, images: Tensor) -> dict[int, Figures]:
     size = max(1, min(len(images), _AT_ONCE // largest))
     keep = max(1, -(-_SAMPLES // len(images)))
     generator = torch.Generator().manual_seed(0)
-    gathered: dict[int, list[tuple[Tensor, Tensor, Tensor, Tensor | None]]] = {}
-    for part in images.split(size):
+    gathered: dict[int, list[_Row]] = {}
+    for part in torch.split(images, size):
         for value, made, before in _evaluate(graph, part):
             samples = None if before is None else _sampled(before, keep, generator)
             flat = made.transpose(0, 1).flatten(1)
-            row = flat.amin(1), flat.amax(1), flat.double().square().sum(1) / made[0, 0].numel(), samples
-            gathered.setdefault(value, []).append(row)
-    return {value: _together(rows, len(images)) for value, rows in gathered.items()}
+            share = flat.shape[1] / made[0, 0].numel() / len(images)
+            mean, square = flat.mean(1).double() * share, flat.square().mean(1).double() * share
+            gathered.setdefault(value, []).append((flat.amin(1), flat.amax(1), mean, square, samples))
+    return {value: _together(rows) for value, rows in gathered.items()}
 
 
 def check(graph: Graph, module: nn.Module, images: Tensor) -> None:
     """Raises `UserError` when graph and module do not agree on images."""
-    training = module.training
-    with torch.no_grad():
-        plain = module.eval()(images).flatten(1).float()
-    module.train(training)
+    with evaluating(module):
+        plain = module(images).reshape(len(images), -1).float()
     *_, (_, ours, _) = _evaluate(graph, images)
-    if not float((ours.flatten(1) - plain).abs().max()) <= _FAITHFUL * max(1e-6, float(plain.abs().max())):
+    if not float((ours.reshape(plain.shape) - plain).abs().max()) <= _FAITHFUL * max(
+        1e-6, float(plain.abs().max())
+    ):
         raise UserError(
             "the network does not do the same on every image of a shape",
             "make its forward one fixed sequence of layers",
         )
 
 
-def _together(rows: list[tuple[Tensor, Tensor, Tensor, Tensor | None]], count: int) -> Figures:
+def _together(rows: list[_Row]) -> Figures:
     low, high = torch.stack([r[0] for r in rows]).amin(0), torch.stack([r[1] for r in rows]).amax(0)
-    square = torch.stack([r[2] for r in rows]).sum(0) / count
-    samples = [r[3] for r in rows if r[3] is not None]
-    many = torch.cat(samples).double().numpy() if samples else None
-    return Figures(low.double().numpy(), high.double().numpy(), square.double().numpy(), many)
+    mean, square = torch.stack([r[2] for r in rows]).sum(0), torch.stack([r[3] for r in rows]).sum(0)
+    samples = [r[4] for r in rows if r[4] is not None]
+    many = torch.cat(samples).numpy() if samples else None
+    variance = (square - mean**2).clamp_min(0).numpy()
+    return Figures(low.double().numpy(), high.double().numpy(), mean.numpy(), variance, many)
 
 
 def _sampled(values: Tensor, keep: int, generator: torch.Generator) -> Tensor:
@@ -90,7 +102,7 @@ def _sampled(values: Tensor, keep: int, generator: torch.Generator) -> Tensor:
     return flat[:, :, places].transpose(1, 2).flatten(0, 1)
 
 
-def _evaluate(graph: Graph, images: Tensor):  # type: ignore[no-untyped-def]
+def _evaluate(graph: Graph, images: Tensor) -> Iterator[tuple[int, Tensor, Tensor | None]]:
     """Yields (value, what it is, what an activation read) in order; the output comes last."""
     last = {source: value for value, op in graph.ops.items() for source in sources_of(op)}
     held: dict[int, Tensor] = {}

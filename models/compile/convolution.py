@@ -59,6 +59,10 @@ def convolution(name: str, source: int, weight: Real, groups: int, window: Windo
         raise unsupported(name, "its padding cuts the image off", "crop the images beforehand")
     w = _dilated(weight, window.dilation)
     size = w.shape[2], w.shape[3]
+    if size[0] - sum(window.sides[2:]) != size[1] - sum(window.sides[:2]):
+        raise unsupported(
+            name, "it shrinks rows and columns by different amounts", "pad it by half its kernel"
+        )
     for kernel in range(max(size), MAX_KERNEL + 1):
         found = _fit(kernel, size, window.sides)
         if found is not None:

@@ -168,8 +168,9 @@ def _end_in_sum(graph: Graph) -> None:
 def _separate(graph: Graph) -> None:
     """Sums are read by activations alone, activations read sums alone, maxima read activations alone."""
     for value, op in graph.pairs():
-        if (isinstance(op, Pool) and op.maximum and not _clipped(graph, op.source)) or (
-            isinstance(op, Act) and not isinstance(graph.ops[op.source], Sum)
+        maximum = isinstance(op, Pool) and op.maximum and not _clipped(graph, op.source)
+        if isinstance(op, Pool | Act) and (
+            maximum or (isinstance(op, Act) and not isinstance(graph.ops[op.source], Sum))
         ):
             graph.ops[value] = replace(op, source=_copy(graph, op.source, op.name))
     for value, op in graph.pairs():

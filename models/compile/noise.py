@@ -37,7 +37,7 @@ def squares(part: Part) -> Real:
     if isinstance(term, Scale):
         return np.diag(w)
     if isinstance(term, ConvTranspose):
-        return w.sum((2, 3)).T
+        return np.asarray(w.sum((2, 3)).T)
     if not isinstance(term, Conv):
         return w
     taps = w.sum((2, 3)).reshape(term.groups, term.out // term.groups, -1)
@@ -106,13 +106,20 @@ def steps(op: Act, figures: Figures, low_bits: int) -> tuple[Real, int]:
     else:
         x, signed, lowest = np.abs(x), True, -(1 << (low_bits - 1))
         top, levels = np.maximum(figures.high, -figures.low), levels // 2
-    top = np.maximum(top, 0)
+    top = np.maximum(top, 0.0)
     best, error = top, np.full(len(top), np.inf)
     alive = np.ones(len(top)) if signed else (x > 0).mean(0)
     for cut in _CUTS:
-        end = top * cut
+        end = (top * cut).astype(x.dtype)
         beyond = np.maximum(x - end, 0)
         made = (beyond**2).mean(0) + (end / levels) ** 2 * STEP_NOISE * alive
-        best = np.where(made < error, end, best)
+        best = np.where(made < error, top * cut, best)
         error = np.minimum(made, error)
     return best / levels, lowest
+
+
+def largest_weights(part: Part) -> Real:
+    """The largest magnitude of the weights of each output channel."""
+    w = np.abs(part.weights)
+    made = w.max((0, 2, 3)) if isinstance(part.term, ConvTranspose) else w.reshape(len(w), -1).max(1)
+    return np.asarray(made, np.float64)

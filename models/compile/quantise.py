@@ -5,8 +5,8 @@ weight = round(w * unit_in / a) and bias = round(b / a); after a Clip one step i
 S = K - low_bits - high_bits. Calibration asks for a step u (`noise.steps`). Every high bit doubles the worst case
 that a Clip stands, and halves the weights. So for each number of high bits the steps are widened where the worst
 case over *every* image, by the intervals of `protocols.blind.bounds`, would not fit, and the number with the least
-noise at the logits is taken: of rounding activations, u^2 / 6, and of rounding weights, a^2 / 12 times the power of
-the inputs.
+noise at the logits is taken: of rounding activations, u^2 / 6, and of rounding weights, a^2 / 12 times the variance
+of the inputs (what their mean makes of it, the bias takes back).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from models.compile.graph import (
     in_scaled,
     out_scaled,
 )
-from models.compile.noise import STEP_NOISE, gains, steps
+from models.compile.noise import STEP_NOISE, gains, largest_weights, steps
 from models.compile.report import LayerReport, Report
 from protocols.blind.bounds import clip_range, logit_range, node_interval, term_interval, worst_case
 from protocols.blind.layers import (
@@ -191,19 +191,18 @@ class _Quantiser:
             wire = self.wires[part.term.source]
             ends = term_interval(part.term, cast(Ints, part.weights), (wire.low, wire.high))
             low, high = low + ends[0], high + ends[1]
-            power = self.figures[part.term.source].square / np.maximum(wire.unit, 1e-300) ** 2
+            power = self.figures[part.term.source].variance / np.maximum(wire.unit, 1e-300) ** 2
             used = cast(Ints, (part.weights != 0).astype(np.float64))
             taps += term_interval(part.term, used, (cast(Ints, 0 * power), cast(Ints, power)))[1] / 12
-            largest = np.maximum(largest, _by_out(part))
+            largest = np.maximum(largest, largest_weights(part))
         return _Sum(value, op, parts, low, high, largest, taps)
 
     def least(self, made: _Sum, safe: tuple[int, int]) -> Real:
         """The least step of a sum, by channel, with which it stays in the safe range and its weights narrow."""
         room = (safe[0] * _SLACK, safe[1] * _SLACK)
         half = (1 << (self.settings.ring_bits - 1)) * _SLACK
-        return np.maximum.reduce(
-            [made.high / room[1], made.low / room[0], made.largest / _LARGEST, np.abs(made.op.bias) / half]
-        )
+        narrow = np.maximum(made.largest / _LARGEST, np.abs(made.op.bias) / half)
+        return np.maximum(np.maximum(made.high / room[1], made.low / room[0]), narrow)
 
     def clip_step(self, made: _Sum, asks: list[_Ask]) -> tuple[Real, tuple[int, int]]:
         """Chooses the high bits; returns the sum's step and the range in which all its Clips are exact."""
@@ -246,12 +245,25 @@ class _Quantiser:
         """Integer weights and bias; steps grow by a little where rounding broke the bound."""
         while True:
             weights = tuple(np.rint(out_scaled(p, 1 / step).weights).astype(np.int64) for p in made.parts)
-            bias = np.rint(made.op.bias / step).astype(np.int64)
+            bias = np.rint(made.op.bias / step - self.drift(made, weights, step)).astype(np.int64)
             low, high = self.interval(made, weights, bias)
             wild = (low < safe[0]) | (high > safe[1])
             if not wild.any():
                 return weights, bias, step
             step = np.where(True if uniform else wild, step * _WIDER, step)
+
+    def drift(self, made: _Sum, weights: tuple[Ints, ...], step: Real) -> Real:
+        """What rounding the weights adds to a sum on average: the bias takes it back."""
+        drift = np.zeros(len(step))
+        for part, w in zip(made.parts, weights, strict=True):
+            wire, figures = self.wires[part.term.source], self.figures[part.term.source]
+            error = w - out_scaled(part, 1 / step).weights
+            mean = in_scaled(Part(part.term, error), figures.mean / np.maximum(wire.unit, 1e-300)).weights
+            if isinstance(part.term, ConvTranspose):
+                drift += mean.sum((0, 2, 3)) / part.term.stride**2
+            else:
+                drift += mean.reshape(len(mean), -1).sum(1)
+        return drift
 
     def interval(self, made: _Sum, weights: tuple[Ints, ...], bias: Ints) -> tuple[Ints, Ints]:
         low, high = bias, bias
@@ -274,9 +286,8 @@ class _Quantiser:
     def local(self, value: int, op: Op) -> None:
         if isinstance(op, Join):
             wires = [self.wires[s] for s in op.sources]
-            unit, low, high = (
-                np.concatenate([getattr(w, end) for w in wires]) for end in ("unit", "low", "high")
-            )
+            unit = np.concatenate([w.unit for w in wires])
+            low, high = np.concatenate([w.low for w in wires]), np.concatenate([w.high for w in wires])
             self.emit(value, Concat(tuple(w.index for w in wires)), unit, low, high)
             return
         assert isinstance(op, Pool | GlobalMean | Grow | Flat)
@@ -296,7 +307,7 @@ class _Quantiser:
             node = Upsample(wire.index, op.factor)
         else:
             node = Flatten(wire.index)
-            unit, low, high = (np.repeat(x, h * w) for x in (unit, low, high))
+            unit, low, high = np.repeat(unit, h * w), np.repeat(low, h * w), np.repeat(high, h * w)
         self.emit(value, node, unit, low, high)
 
     def emit(self, value: int, node: Node, unit: Real, low: Ints, high: Ints) -> None:
@@ -374,14 +385,6 @@ class _Quantiser:
             LayerReport(op.name, len(seen.high), 0, 0, shift, largest, bound.use, worst / met, 1.0, 1.0)
         )
         return Report(tuple(made))
-
-
-def _by_out(part: Part) -> Real:
-    """The largest magnitude of the weights of each output channel."""
-    w = np.abs(part.weights)
-    if isinstance(part.term, ConvTranspose):
-        return w.max((0, 2, 3))
-    return w.reshape(len(w), -1).max(1)
 
 
 def _salt(built: _Built) -> bytes:

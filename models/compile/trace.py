@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from math import prod
 from typing import Any
 
@@ -26,17 +27,30 @@ from models.compile.graph import (
     Pool,
     Real,
     Scale,
-    Shape,
     Sum,
     channel_scale,
     unsupported,
 )
+from protocols.blind.layers import Shape
 from protocols.errors import UserError
 
 _BATCH = 2  # traced with two images, so that no layer mistakes the batch for a side of length one
 _REMEDY = (
     "replace it by a layer that `docs/blind-inference.md` lists, or cut it off and apply it to the logits"
 )
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """The module in its evaluation form, without gradients; every part of it is as it was afterwards."""
+    modes = [(part, part.training) for part in module.modules()]
+    try:
+        module.eval()
+        with torch.no_grad():
+            yield
+    finally:
+        for part, training in modes:
+            part.training = training
 
 
 def trace(module: nn.Module, images: torch.Tensor) -> Graph:
@@ -48,10 +62,8 @@ def trace(module: nn.Module, images: torch.Tensor) -> Graph:
         raise UserError("calibration images must be a float tensor (n, C, H, W)", "prepare them first")
     parameter = next(module.parameters(), torch.zeros(0))
     example = torch.zeros(_BATCH, *images.shape[1:], dtype=parameter.dtype)
-    modes = [(part, part.training) for part in module.modules()]
     try:
-        module.eval()
-        with warnings.catch_warnings(), torch.no_grad():
+        with warnings.catch_warnings(), evaluating(module):
             warnings.simplefilter("ignore")
             program = torch.export.export(module, (example,)).run_decompositions({})
     except Exception as error:  # torch raises anything here; none of it is for a user
@@ -59,10 +71,7 @@ def trace(module: nn.Module, images: torch.Tensor) -> Graph:
         raise UserError(
             f"the network cannot be traced ({why[:200]})", "make its forward one fixed sequence of layers"
         ) from error
-    finally:
-        for part, training in modes:
-            part.training = training
-    return _Tracer(program).run(tuple(int(n) for n in images.shape[1:]))
+    return _Tracer(program).run((int(images.shape[1]), int(images.shape[2]), int(images.shape[3])))
 
 
 class _Tracer:
@@ -100,7 +109,7 @@ class _Tracer:
         return {node: held[name].detach() for node, name in names.items()}
 
     def finish(self, node: fx.Node) -> None:
-        outputs = node.args[0]
+        outputs: Any = node.args[0]
         if not isinstance(outputs, tuple | list) or len(outputs) != 1 or outputs[0] not in self.values:
             raise UserError("the network does not have exactly one output", "return the logits alone")
         self.graph.output = self.values[outputs[0]]
@@ -123,6 +132,7 @@ class _Tracer:
         return result
 
     def value(self, node: Any) -> int:
+        """The value that an fx node became."""
         return self.values[node]
 
     def real(self, node: Any) -> Real:
@@ -327,6 +337,8 @@ def _arithmetic(t: _Tracer, node: fx.Node) -> int:
     constant = one if two is None else two
     if t.graph.shapes[source] != shape or constant is None or (kind == "div" and one is not None):
         raise unsupported(name, f"the blind engine has no {kind} like this", _REMEDY)
+    if kind == "div" and not constant.all():
+        raise unsupported(name, "it divides by zero", "mend the constant")
     if kind in ("mul", "div"):
         return channel_scale(t.graph, source, constant if kind == "mul" else 1 / constant, np.zeros(c), name)
     if one is not None:
