@@ -19,6 +19,7 @@ class Recipe:
     """One committed network. subject: whose pictures it learns from, a key of `models.train.SUBJECTS`.
 
     share: of the teacher's probability in the target, the rest being the label (Hinton 2015); 0 for no teacher.
+    rounded_epochs: how many epochs, the last ones, feel activations of `rounded_bits` bits (`models.qat`).
     source: side at which pictures are held before they are cropped at random to the network's own.
     """
 
@@ -29,6 +30,8 @@ class Recipe:
     dropout: float = 0.3
     share: float = 0.0
     source: int | None = None
+    rounded_epochs: int = 0
+    rounded_bits: int = 8
     settings: Settings = field(default_factory=Settings)
 
 
@@ -42,15 +45,19 @@ RECIPES = {
             "EfficientNet-Lite0",
             "EfficientNet-Lite0",
             "brain",
-            replace(_TRANSFER, epochs=10, draws=3, rate=1e-3, mixup=0.3),
+            replace(_TRANSFER, epochs=9, draws=2, rate=1e-3, mixup=0.2),
+            rounded_epochs=3,
+            settings=Settings(low_bits=10),
             share=0.5,
         ),
         Recipe(
             "EfficientNet-Lite0-skin",
             "EfficientNet-Lite0",
             "skin",
-            replace(_TRANSFER, epochs=12, rate=2e-3, mixup=0.2, average=0.99, side_share=0.5, augment=_SKIN),
+            replace(_TRANSFER, epochs=10, rate=2e-3, mixup=0.2, average=0.99, side_share=0.5, augment=_SKIN),
             source=192,
+            rounded_epochs=3,
+            settings=Settings(low_bits=10),
         ),
     )
 }

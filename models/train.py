@@ -18,6 +18,7 @@ import argparse
 import json
 import math
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from models.metrics import Labels, Logits, cross_fitted, figures, platt, reliabi
 from models.networks import ARCHITECTURES, Backbone, EfficientNetLite0, build, load_imagenet
 from models.networks.backbone import fold_in
 from models.pages import card_page, page_pictures
+from models.qat import simulated
 from models.reader import SIDE, features
 from models.recipes import RECIPES, Recipe
 from models.scans import prepare
@@ -43,6 +45,7 @@ from models.zoo import NETWORKS, WEIGHTS, Card
 from protocols.blind.network import Network
 
 VARIANTS = 30
+CALIBRATION = 96  # pictures from which the ranges of the rounding that is simulated in training are taken
 TAUGHT = 10  # variants of each picture from which the second teacher learns
 ROUNDINGS = 3  # runs of the integer network on each held-out picture, each with its own stochastic rounding
 
@@ -130,9 +133,12 @@ def fit(
                 layer.momentum = 0.1
     material = Material(lessons.images, _targets(lessons, recipe), lessons.kinds if kinds else None)
     trainer = Trainer(network, lessons.shown.shape[-1], material, recipe.plan, seed)
-    for _ in range(recipe.plan.epochs):
-        loss = trainer.epoch()
-        said(f"epoch {trainer.done}: loss {loss:.4f}")
+    with ExitStack() as stack:
+        for epoch in range(recipe.plan.epochs):
+            if epoch == recipe.plan.epochs - recipe.rounded_epochs:
+                stack.enter_context(simulated(network, lessons.shown[:CALIBRATION], recipe.rounded_bits))
+            loss = trainer.epoch()
+            said(f"epoch {trainer.done}: loss {loss:.4f}")
     return _first_output(trainer.result())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -32,9 +33,9 @@ def integer_network(
     it provable."""
     rows = np.linspace(0, len(images) - 1, min(len(images), _CALIBRATION)).astype(np.int64)
     shown = torch.from_numpy(images[rows]).float() * INPUT_SCALE
-    return compile_network(
-        network.eval(), torch.cat([shown, shown.flip(3)]), INPUT_SCALE, floors, settings
-    ).network
+    plain = copy.deepcopy(network).eval()
+    plain.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    return compile_network(plain, torch.cat([shown, shown.flip(3)]), INPUT_SCALE, floors, settings).network
 
 
 def integer_logits(network: Network, images: NDArray[np.int8], seed: int = 0) -> Logits:

@@ -100,9 +100,8 @@ def run(options: Options, screen: Screen) -> dict[str, Any]:
     trainer, history = _train(options, made, data, out, screen)
     network = trainer.result()
     calibration = _calibrate(network, data)
-    floors = [math.log(p / (1 - p)) for p in THRESHOLDS] if data.outputs == 1 else []
     screen.say("compiling to the integer network")
-    compiled = integer_network(network, data.images[data.kept], floors)
+    compiled = _compile(network, data, screen)
     floating, plain = logits_of(network, data.seen), plain_logits(compiled, data.seen)
     metrics: dict[str, Any] = {
         "options": {name: str(v) if isinstance(v, Path) else v for name, v in asdict(options).items()},
@@ -271,6 +270,19 @@ def _calibrate(network: Backbone, data: _Data) -> dict[str, Any]:
     return {"method": "temperature", "scale": round(scale, 4), "n": len(labels)}
 
 
+def _compile(network: Backbone, data: _Data, screen: Screen) -> Network:
+    """With confidence buckets where there are two classes, and the network can ever be that sure."""
+    images = data.images[data.kept]
+    if data.outputs > 1:
+        return integer_network(network, images, [])
+    try:
+        return integer_network(network, images, [math.log(p / (1 - p)) for p in THRESHOLDS])
+    except UserError:
+        made = integer_network(network, images, [])
+        screen.say("the network is never sure enough for confidence buckets, and goes without; train it for longer")
+        return made
+
+
 def _agreement(one: Logits, other: Logits) -> dict[str, float]:
     same = (one > 0) == (other > 0) if one.shape[1] == 1 else (one.argmax(1) == other.argmax(1))[:, None]
     return {
@@ -343,7 +355,7 @@ def _card(made: Architecture, data: _Data, compiled: Network, metrics: dict[str,
         channels=3,
         side=made.side,
         logit_scale=compiled.topology.logit_scale,
-        thresholds=THRESHOLDS if data.outputs == 1 else (),
+        thresholds=THRESHOLDS if compiled.topology.thresholds else (),
         held_out={**metrics["compiled"], "split": "the evaluation folder"},
         cross_validation={},
         quantisation=metrics["compiled_agreement"],

@@ -43,7 +43,7 @@ class Card:
     labels[0] is read from a negative logit, labels[1] from a positive one; a network of more labels has a logit
     for each, and the largest wins. modalities: DICOM codes it reads. held_out, cross_validation, quantisation,
     calibration, training_data: figures, as `models/train.py` wrote them. thresholds: least calibrated probability
-    of the winning label for confidence buckets 1, 2, 3; empty beyond two labels. network_hash: hex. preparation:
+    of the winning label for confidence buckets 1, 2, 3; empty: no buckets. network_hash: hex. preparation:
     how `models.scans.prepare` makes its input. domain: what it is for, in a word or two.
     """
 
@@ -110,7 +110,7 @@ class Card:
                 values[name] = tuple(values[name])
             card = cls(**values)
             two = len(card.labels) >= 2 and all(isinstance(label, str) for label in card.labels)
-            three = len(card.thresholds) == (3 if len(card.labels) == 2 else 0)
+            three = len(card.thresholds) in ((0, 3) if len(card.labels) == 2 else (0,))
             sizes = isinstance(card.channels, int) and isinstance(card.side, int)
             scale = isinstance(card.logit_scale, float) and card.logit_scale > 0
             if not (two and three and sizes and scale and isinstance(card.network_hash, str)):
