@@ -44,6 +44,9 @@ GAS_RESERVE = 20_000_000
 
 MASKED_BYTES = 256 << 20
 
+PATIENCE = 90.0
+"""Seconds without a frame: longer than the model waits for the dealer, so that the one at fault is named."""
+
 CONSENT_TEXT = (
     "I agree that the date, modality, specialty, verdict, confidence, panel size and agreement of this case, "
     "and nothing else, are sold to researchers; half of each price is mine."
@@ -231,7 +234,7 @@ class PatientDuty(Duty[PatientCase]):
             self.tell(
                 "blind.round", f"computing blind, with the model and the dealer{told}", self._name(body)
             )
-            traffic = await pump(party, {Role.MODEL: to_model})
+            traffic = await pump(party, {Role.MODEL: to_model}, PATIENCE)
         return self._blind.outcome(body, party, traffic)
 
     def _name(self, body: dict[str, Any]) -> str | None:
