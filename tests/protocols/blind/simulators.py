@@ -13,17 +13,17 @@ from math import prod
 
 import numpy as np
 from blind_samples import tape_of
-from blind_views import Frames, opened_bucket, replay_model
+from blind_views import Frames, Watched, opened_bucket, replay_model
 from numpy.typing import NDArray
 
 from protocols.blind import bucket
 from protocols.blind.bytesio import IntArray
-from protocols.blind.kernels import ClipSize, PortableKernels, Words
+from protocols.blind.kernels import ClipSize, PortableKernels, Words, packed_size
 from protocols.blind.masking import CHUNK
 from protocols.blind.masks import PatientMasks
 from protocols.blind.messages import Item, Kind, Role, encode_frames
 from protocols.blind.network import Network
-from protocols.blind.reference import _Run, given
+from protocols.blind.reference import Real, _Run, given, nearest
 from protocols.blind.schedule import schedule
 from protocols.blind.topology import Topology
 from protocols.blind.walk import AffineStep, affine_steps, clip_steps, walk
@@ -50,6 +50,56 @@ class PatientIdeal:
         clipped = np.clip(self._images.astype(np.float64), top.input_low, top.input_high)
         self.answer = _Run(self._network, given(rounding)).run(clipped).astype(np.int64)
         return self.answer
+
+
+class _ByShares(_Run):
+    """The integer network whose rounding M's shares give: u = 2^S - (v - z0 mod 2^S)."""
+
+    def __init__(self, network: Network, shares: list[IntArray]) -> None:
+        super().__init__(network, nearest)
+        self._shares = shares
+
+    def rounded(self, v: Real, index: int, shift: int) -> Real:
+        size, low = 1 << shift, v.astype(np.int64) - self._shares[index].reshape(v.shape)
+        u = size - (low & (size - 1)) if shift else 0
+        made: Real = np.floor((v + u) / size)
+        return made
+
+
+class ModelIdeal:
+    """The ideal functionality as M's simulator meets it: M's weights and shares in, the bucket out.
+
+    It holds the images. Each accumulator v is shared: M's z0, P's z1 = v - z0; the shares say how v is rounded.
+    """
+
+    def __init__(self, network: Network, images: NDArray[np.generic], counts: int = 0) -> None:
+        self._network, self._images, self._counts = network, images, counts
+        self.logits: IntArray | None = None  # what P opens
+
+    def bucket(self, shares: list[IntArray]) -> int | None:
+        """shares: z0 of every clip, of the logits, and of their margins; asked once."""
+        assert self.logits is None
+        top = self._network.topology
+        run = _ByShares(self._network, shares)
+        clipped = np.clip(self._images.astype(np.float64), top.input_low, top.input_high)
+        self.logits, buckets = run.open(run.run(clipped))
+        return None if buckets is None else buckets[self._counts]
+
+
+def shares_of_model(top: Topology, watched: Watched, logits: bytes, batch: int) -> list[IntArray]:
+    """z0 of every clip, of the logits, and of the margins of two: what M computed from its view."""
+    notes, made = iter(watched.notes), []
+    for step in clip_steps(top):
+        parts, size = [], 0
+        while size < batch * step.size:
+            parts.append(next(notes)["z0"].astype(np.int64))
+            size += parts[-1].size
+        made.append(np.concatenate(parts))
+    count = batch * prod(top.output_shape)
+    z0 = KERNELS.unpack(logits[: packed_size(count, top.ring_bits)], count, top.ring_bits).astype(np.int64)
+    made.append(z0)
+    flat = z0.reshape(batch, -1)
+    return [*made, flat[:, 0] - flat[:, 1]] if flat.shape[1] == 2 else made
 
 
 def shares_of_patient(
@@ -146,14 +196,14 @@ def simulate_model(
     model_seed: bytes,
     session: bytes,
     batch: int,
-    found: int | None,
+    ideal: ModelIdeal,
     counts: int,
     rng: np.random.Generator,
     held: bytes = bytes(32),
 ) -> Frames:
-    """What M receives from D and P, from M's weights and seed and the bucket that it learns."""
-    top, out = network.topology, _Writer(session)
-    weights = ModelWeights(network, model_seed, KERNELS)
+    """What M receives from D and P, from M's weights and seed and one answer of the ideal functionality."""
+    top, out, watched = network.topology, _Writer(session), Watched()
+    weights = ModelWeights(network, model_seed, watched)  # type: ignore[arg-type]
     fingerprint = rng.bytes(32)
     for item in _in_order(top, batch):
         if item.kind is Kind.TAPE:
@@ -166,9 +216,10 @@ def simulate_model(
             table = body = rng.bytes(batch * bucket.table_size(top)) + _noise(rng, batch, top.logit_bits)
         elif item.kind is Kind.MASKED_LOGIT:
             body = _noise(rng, batch, top.logit_bits)
-        elif item.kind is Kind.ANSWER:  # M's own m, run on what was made so far, says which entry must fit
-            assert found is not None
+        elif item.kind is Kind.ANSWER:  # M, run on what was made so far, says its shares and its m
             _, sent = replay_model(weights, session, batch, out.frames)
+            found = ideal.bucket(shares_of_model(top, watched, sent[Kind.LOGITS][0], batch))
+            assert found is not None
             mask = bucket.read_bucket_correction(top, table, batch, KERNELS)
             own = bucket.entry(mask, opened_bucket(top, sent[Kind.LOGITS][0], batch), counts)
             body = counts.to_bytes(2, "big") + bytes((own ^ found,))

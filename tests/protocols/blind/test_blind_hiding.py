@@ -27,11 +27,26 @@ from blind_samples import (
     topology,
 )
 from blind_statistics import LIMIT, Field, View, differences, findings, stack, whole
-from blind_views import masked_weights, model_view, opened_bucket, patient_view, received, replay_model
+from blind_views import (
+    Watched,
+    masked_weights,
+    model_view,
+    opened_bucket,
+    patient_view,
+    received,
+    replay_model,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from simulators import PatientIdeal, simulate_dealer, simulate_model, simulate_patient
+from simulators import (
+    ModelIdeal,
+    PatientIdeal,
+    shares_of_model,
+    simulate_dealer,
+    simulate_model,
+    simulate_patient,
+)
 
 from protocols.blind import bucket, weights
 from protocols.blind.kernels import ClipSize, Mask, PortableKernels, Words
@@ -103,7 +118,7 @@ def simulated(net: int, picture: str) -> dict[Role, View]:
     network, batch = fill(TOP, net), np.repeat(image(TOP, picture), BATCH, axis=0)
     for run in range(5000, 5000 + RUNS):
         keys, name = keys_of(run), session(run)
-        frames = simulate_model(network, keys.model_dealer, name, BATCH, 2, 0, rng)
+        frames = simulate_model(network, keys.model_dealer, name, BATCH, ModelIdeal(network, batch), 0, rng)
         model.append(model_view(network, keys, name, BATCH, frames))
         ideal = PatientIdeal(network, batch)
         frames = simulate_patient(TOP, network.network_hash(), batch, keys.patient_dealer, name, ideal, rng)
@@ -335,7 +350,8 @@ def test_simulators_make_frames_of_the_same_lengths_in_the_same_order(name: str)
     network, keys, rng = fill(top, 3), seeds(3), np.random.default_rng(3)
     batch = np.stack([images(top.input_shape, 3)[kind] for kind in ("white", "smooth")])
     patient, model, transcript = run_local(network, batch, keys, session(3))
-    frames = simulate_model(network, keys.model_dealer, session(3), 2, model.bucket, 0, rng)
+    answer = ModelIdeal(network, batch)
+    frames = simulate_model(network, keys.model_dealer, session(3), 2, answer, 0, rng)
     assert shape_of(frames) == shape_of(received(transcript, Role.MODEL))
     frames = simulate_patient(
         top, network.network_hash(), batch, keys.patient_dealer, session(3), PatientIdeal(network, batch), rng
@@ -360,10 +376,33 @@ def test_parties_on_simulated_views_come_to_their_outputs(name: str) -> None:
         assert (np.abs(rounded) <= 1 << top.logit_shift).all()
     else:
         assert not rounded.any()
-    for found in (0, 1, 2, 3) if top.thresholds else (None,):
-        frames = simulate_model(network, keys.model_dealer, session(4), 2, found, 1, rng)
-        party, _ = replay_model(ModelWeights(network, keys.model_dealer), session(4), 2, frames)
-        assert party.result.bucket == found
+    for counts in (0, 1):
+        answer = ModelIdeal(network, batch, counts)
+        frames = simulate_model(network, keys.model_dealer, session(4), 2, answer, counts, rng)
+        watched = Watched()
+        weights_of = ModelWeights(network, keys.model_dealer, watched)  # type: ignore[arg-type]
+        party, sent = replay_model(weights_of, session(4), 2, frames)
+        again = ModelIdeal(network, batch, counts)
+        assert party.result.bucket == again.bucket(shares_of_model(top, watched, sent[Kind.LOGITS][0], 2))
+
+
+@pytest.mark.parametrize("name", every_topology())
+def test_view_and_output_of_the_other_are_bound_as_in_the_ideal_world(name: str) -> None:
+    """M's view, image and P's output together: the rounding is what M's shares say, no more and no less.
+
+    So it is in the ideal functionality, whose answer the simulated view gives; both being so, view and outputs are
+    jointly distributed as in a real run whenever the views are.
+    """
+    top = every_topology()[name]
+    network, keys = fill(top, 5), seeds(5)
+    batch = np.stack([images(top.input_shape, 5)[kind] for kind in ("extremes", "smooth")])
+    patient, model, transcript = run_local(network, batch, keys, session(5))
+    watched = Watched()
+    weights_of = ModelWeights(network, keys.model_dealer, watched)  # type: ignore[arg-type]
+    _, sent = replay_model(weights_of, session(5), 2, received(transcript, Role.MODEL))
+    ideal = ModelIdeal(network, batch)
+    assert ideal.bucket(shares_of_model(top, watched, sent[Kind.LOGITS][0], 2)) == model.bucket
+    np.testing.assert_array_equal(ideal.logits, patient.logits)
 
 
 @settings(max_examples=40, deadline=None)
