@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -31,7 +32,6 @@ from models.compile.graph import (
     sources_of,
     unsupported,
 )
-from models.compile.trace import evaluating
 from protocols.errors import UserError
 
 _AT_ONCE = 1 << 24  # elements of the largest value in one batch
@@ -53,6 +53,19 @@ class Figures:
 _Row: TypeAlias = tuple[
     Tensor, Tensor, Tensor, Tensor, Tensor | None
 ]  # of one batch: low, high, mean, mean square
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """The module in its evaluation form, without gradients; every part of it is as it was afterwards."""
+    modes = [(part, part.training) for part in module.modules()]
+    try:
+        module.eval()
+        with torch.no_grad():
+            yield
+    finally:
+        for part, training in modes:
+            part.training = training
 
 
 def measure(graph: Graph, images: Tensor) -> dict[int, Figures]:

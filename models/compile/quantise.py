@@ -34,6 +34,7 @@ from models.compile.graph import (
     Sum,
     in_scaled,
     out_scaled,
+    unsupported,
 )
 from models.compile.noise import STEP_NOISE, gains, largest_weights, steps
 from models.compile.report import LayerReport, Report
@@ -96,7 +97,6 @@ class _Ask:
 class _Sum:
     """A sum in real units on integer inputs. taps: power of the inputs that rounding a weight multiplies, / 12."""
 
-    value: int
     op: Sum
     parts: tuple[Part, ...]
     low: Real
@@ -137,8 +137,9 @@ class _Quantiser:
         self.gains = gains(graph, figures)
         self.built = _Built()
         self.wires: dict[int, _Wire] = {}
+        self.integers: dict[int, tuple[Ints, ...]] = {}
         self.logit_unit = 1.0
-        self.layers: list[tuple[int, int, LayerReport]] = []  # node, sum's place, report
+        self.layers: list[tuple[int, LayerReport]] = []  # node, report
         self.clips: dict[int, tuple[Clip, Real, Real]] = {}  # value: node without source, unit, widening
         # shapes and clip_shift of a topology that does not exist yet
         self.frame = Topology((1, 1, 1), (Affine((Scale(0),)),), ring_bits=settings.ring_bits)
@@ -157,10 +158,8 @@ class _Quantiser:
         network = self.network()
         return network, self.report(network)
 
-    # sums
-
     def sum(self, value: int, op: Sum) -> None:
-        made = self.real_sum(value, op)
+        made = self.real_sum(op)
         asks = [
             _Ask(r, act, *steps(act, self.figures[r], self.settings.low_bits))
             for r in self.graph.readers(value)
@@ -181,9 +180,10 @@ class _Quantiser:
         terms = tuple(replace(p.term, source=self.wires[p.term.source].index) for p in made.parts)
         self.emit(value, Affine(terms), step, low, high)
         self.built.weights.append(weights)
+        self.integers[value] = weights
         self.built.biases.append(bias)
 
-    def real_sum(self, value: int, op: Sum) -> _Sum:
+    def real_sum(self, op: Sum) -> _Sum:
         parts = tuple(in_scaled(p, self.wires[p.term.source].unit) for p in op.parts)
         out = len(op.bias)
         low, high, largest, taps = op.bias.copy(), op.bias.copy(), np.zeros(out), np.zeros(out)
@@ -195,7 +195,7 @@ class _Quantiser:
             used = cast(Ints, (part.weights != 0).astype(np.float64))
             taps += term_interval(part.term, used, (cast(Ints, 0 * power), cast(Ints, power)))[1] / 12
             largest = np.maximum(largest, largest_weights(part))
-        return _Sum(value, op, parts, low, high, largest, taps)
+        return _Sum(op, parts, low, high, largest, taps)
 
     def least(self, made: _Sum, safe: tuple[int, int]) -> Real:
         """The least step of a sum, by channel, with which it stays in the safe range and its weights narrow."""
@@ -220,16 +220,18 @@ class _Quantiser:
             unit = step * 2.0**shift
             weight = np.sum([self.gains[ask.value] for ask in asks], axis=0) + 1e-30
             noise = float((weight * (unit**2 * STEP_NOISE + step**2 * made.taps)).sum())
-            ceilings = [ask.op.high for ask in asks if ask.op.low >= 0 and np.isfinite(ask.op.high)]
-            levels = (1 << self.settings.low_bits) - 1
-            if any(float(unit.max()) * levels > c * 1.02 for c in ceilings):
-                noise += 1e6 * (noise + 1e-30)  # a ceiling would be raised: only if nothing else can be
+            if _raised(asks, unit, self.settings.low_bits):
+                continue
             if best is None or noise < best[0]:
                 best = noise, step, safe
                 for ask, clip in zip(asks, clips, strict=True):
                     self.clips[ask.value] = clip, unit, unit
         if best is None:
-            raise UserError("the ring is too small for any Clip", "use more ring_bits or fewer low_bits")
+            raise unsupported(
+                made.op.name,
+                f"no clip of up to {self.settings.max_high_bits} high bits can stand its worst case",
+                "allow more max_high_bits, make its weights smaller (weight decay), or give its activation no ceiling",
+            )
         return best[1], best[2]
 
     def logit_step(self, made: _Sum) -> tuple[Real, tuple[int, int]]:
@@ -272,8 +274,6 @@ class _Quantiser:
             ends = term_interval(part.term, w, (wire.low, wire.high))
             low, high = low + ends[0], high + ends[1]
         return low, high
-
-    # everything else
 
     def act(self, value: int, op: Act) -> None:
         clip, unit, coarser = self.clips[value]
@@ -335,8 +335,6 @@ class _Quantiser:
                 f"the network cannot be run blind: {error.fault}", "change the network"
             ) from error
 
-    # the report
-
     def note(self, value: int, op: Act, clip: Clip, unit: Real, coarser: Real) -> None:
         samples = self.figures[value].samples
         assert samples is not None
@@ -348,29 +346,24 @@ class _Quantiser:
         assert isinstance(source, Sum)
         alive = self.figures[value].high > 0
         worst = float(coarser[alive].max()) if op.low >= 0 and alive.any() else float(coarser.max())
-        place = len(self.built.weights) - 1
         layer = LayerReport(
             source.name,
             len(unit),
             clip.low_bits,
             clip.high_bits,
             self.frame.clip_shift(clip),
-            max(int(np.abs(w).max(initial=0)) for w in self.built.weights[self.place(op.source)]),
+            max(int(np.abs(w).max(initial=0)) for w in self.integers[op.source]),
             0.0,
             0.0,
             float(kept.mean()),
             worst,
         )
-        self.layers.append((len(self.built.nodes), place, layer))
-
-    def place(self, value: int) -> int:
-        """The number of a sum among the sums."""
-        return [v for v, op in self.graph.ops.items() if isinstance(op, Sum)].index(value)
+        self.layers.append((len(self.built.nodes), layer))
 
     def report(self, network: Network) -> Report:
         bounds = {bound.node: bound for bound in worst_case(network).bounds}
         made = []
-        for node, _, layer in self.layers:
+        for node, layer in self.layers:
             bound, clip = bounds[node], network.topology.nodes[node]
             assert isinstance(clip, Clip)
             ceiling = max(clip.high, -clip.low) << network.topology.clip_shift(clip)
@@ -385,6 +378,12 @@ class _Quantiser:
             LayerReport(op.name, len(seen.high), 0, 0, shift, largest, bound.use, worst / met, 1.0, 1.0)
         )
         return Report(tuple(made))
+
+
+def _raised(asks: list[_Ask], unit: Real, low_bits: int) -> bool:
+    """Whether such steps would lift an activation's own ceiling."""
+    top = float(unit.max()) * ((1 << low_bits) - 1)
+    return any(ask.op.low >= 0 and top > ask.op.high * 1.02 for ask in asks)
 
 
 def _salt(built: _Built) -> bytes:

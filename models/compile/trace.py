@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from math import prod
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 from torch import fx, nn
 
+from models.compile.calibrate import evaluating
 from models.compile.convolution import Window, convolution, transposed
 from models.compile.graph import (
     Act,
@@ -38,19 +38,6 @@ _BATCH = 2  # traced with two images, so that no layer mistakes the batch for a 
 _REMEDY = (
     "replace it by a layer that `docs/blind-inference.md` lists, or cut it off and apply it to the logits"
 )
-
-
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """The module in its evaluation form, without gradients; every part of it is as it was afterwards."""
-    modes = [(part, part.training) for part in module.modules()]
-    try:
-        module.eval()
-        with torch.no_grad():
-            yield
-    finally:
-        for part, training in modes:
-            part.training = training
 
 
 def trace(module: nn.Module, images: torch.Tensor) -> Graph:

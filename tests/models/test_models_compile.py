@@ -242,6 +242,18 @@ def test_dilation_is_zeros_in_a_larger_kernel() -> None:
     assert not compiled.network.weights[0][0][:, :, 1::2].any()
 
 
+def test_a_ceiling_that_the_worst_case_dwarfs_is_refused_by_name() -> None:
+    module = nn.Sequential(conv(3, 4), nn.Hardtanh(0, 0.001), conv(4, 2))
+    with pytest.raises(UserError, match=r"layer '0 .*worst case") as error:
+        compile_network(module, images(), STEP)
+    assert "max_high_bits" in error.value.remedy
+
+
+def test_a_ring_too_small_is_refused() -> None:
+    with pytest.raises(UserError):
+        compile_network(lenet(), images(side=16), STEP, settings=Settings(ring_bits=8, low_bits=8))
+
+
 def test_thresholds_are_in_opened_units() -> None:
     topology = compile_network(lenet(), images(side=16), STEP, (0.02, 0.05, 0.1)).network.topology
     assert topology.thresholds == tuple(round(value / topology.logit_scale) for value in (0.02, 0.05, 0.1))
