@@ -14,6 +14,7 @@ Shape: TypeAlias = tuple[int, int, int]
 MAX_TERMS = 8
 MAX_SOURCES = 64
 MIN_LOW_BITS, MAX_LOW_BITS, MAX_HIGH_BITS = 3, 10, 8
+MAX_CLIP_BITS = 16  # both together: an index is dealt in two bytes
 
 
 def refuse(why: str) -> ProtocolError:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from math import prod
 
 from protocols.blind.layers import (
+    MAX_CLIP_BITS,
     MAX_HIGH_BITS,
     MAX_LOW_BITS,
     MAX_SOURCES,
@@ -152,6 +153,8 @@ def _pool_shape(node: SumPool | MaxPool, shape: Shape) -> Shape:
 def _check_clip(node: Clip, ring_bits: int) -> None:
     if not MIN_LOW_BITS <= node.low_bits <= MAX_LOW_BITS or not 1 <= node.high_bits <= MAX_HIGH_BITS:
         raise refuse(f"a Clip has low bits outside {MIN_LOW_BITS}..{MAX_LOW_BITS} or high bits outside 1..8")
+    if node.low_bits + node.high_bits > MAX_CLIP_BITS:
+        raise refuse(f"a Clip looks at more than {MAX_CLIP_BITS} bits")
     if node.low_bits + node.high_bits > ring_bits:
         raise refuse("a Clip looks at more bits than the ring has")
     if not -(1 << node.low_bits) < node.low <= 0:

@@ -236,7 +236,7 @@ def clipped_image() -> Topology:
 def every_topology() -> dict[str, Topology]:
     return {
         "tiny": tiny(),
-        "tiny, wide ring": tiny(24, 10, 8),
+        "tiny, wide ring": tiny(24, 9, 7),
         "tiny, small tables": tiny(19, 3, 1),
         "residual": residual(),
         "grouped": grouped(),
