@@ -78,7 +78,9 @@ def wan(delay: float, rate: float) -> tuple[socket.socket, socket.socket]:
     """Two ends of the link. delay: seconds one way. rate: bytes a second, each way. It ends with either end."""
     (mine, relay_mine), (theirs, relay_theirs) = socket.socketpair(), socket.socketpair()
     context = multiprocessing.get_context("fork")
-    process = context.Process(target=_entry, args=(mine, theirs, relay_mine, relay_theirs, delay, rate), daemon=True)
+    process = context.Process(
+        target=_entry, args=(mine, theirs, relay_mine, relay_theirs, delay, rate), daemon=True
+    )
     process.start()
     relay_mine.close()
     relay_theirs.close()
@@ -86,7 +88,12 @@ def wan(delay: float, rate: float) -> tuple[socket.socket, socket.socket]:
 
 
 def _entry(
-    mine: socket.socket, theirs: socket.socket, one: socket.socket, other: socket.socket, delay: float, rate: float
+    mine: socket.socket,
+    theirs: socket.socket,
+    one: socket.socket,
+    other: socket.socket,
+    delay: float,
+    rate: float,
 ) -> None:
     mine.close()
     theirs.close()

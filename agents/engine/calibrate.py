@@ -10,7 +10,7 @@ import numpy as np
 
 from protocols.blind.estimate import Speed
 from protocols.blind.kernels import best_kernels
-from protocols.blind.kernels.interface import WORDS, ClipSize, Mask
+from protocols.blind.kernels.interface import ClipSize, Mask
 from protocols.blind.layers import Conv
 from protocols.blind.prg import Stream
 
@@ -47,20 +47,18 @@ def measure() -> Speed:
 
     def draw() -> Mask:
         stream = Stream(bytes(32), b"calibration")
-        rows = stream.octets(n * clip.row_bytes).reshape(n, -1)
-        return Mask(stream.words(n), stream.words(WORDS, n), rows)
+        return Mask(clip, stream.octets(2 * n).view("<u2"), stream.octets(n * clip.element_bytes))
 
     mask, words = draw(), rng.integers(0, 1 << 24, n, np.uint32)
-    correction = kernels.deal(clip, mask, words)
-    theirs = kernels.accept(clip, n, correction)
+    theirs = Mask.blank(clip, n)
+    kernels.deal(clip, mask, words, theirs)
     message, opened = kernels.open(clip, words, words, theirs)
     reply = kernels.answer(clip, message, mask, words)
     drawing = _best(draw)
     online = (
-        _best(lambda: kernels.accept(clip, n, correction))
-        + _best(lambda: kernels.open(clip, words, words, theirs))
+        _best(lambda: kernels.open(clip, words, words, theirs))
         + _best(lambda: kernels.answer(clip, message, mask, words))
         + _best(lambda: kernels.close(clip, opened, reply, theirs))
     )
-    dealing = drawing + _best(lambda: kernels.deal(clip, mask, words))
+    dealing = drawing + _best(lambda: kernels.deal(clip, mask, words, theirs))
     return Speed(each[False], each[True], dealing / n, drawing / n, online / n)

@@ -19,14 +19,14 @@ from typing import Any
 os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-from benchmarks.wan import wan  # noqa: E402
-from models.engines.base import Prediction  # noqa: E402
-from models.engines.blind import BlindEngine  # noqa: E402
-from models.engines.memory import keep_freed_memory  # noqa: E402
-from protocols.blind.network import Network  # noqa: E402
-from protocols.blind.schedule import costs  # noqa: E402
+from benchmarks.wan import wan
+from models.engines.base import Prediction
+from models.engines.blind import BlindEngine
+from models.engines.memory import keep_freed_memory
+from protocols.blind.network import Network
+from protocols.blind.schedule import costs
 
 
 def peak_memory(pid: int) -> int:

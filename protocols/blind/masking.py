@@ -39,7 +39,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from protocols.blind.kernels.interface import ClipSize, Words
+from protocols.blind.kernels.interface import ClipSize, Indices, Words
 
 CHUNK = 1 << 15  # elements of a clip that travel together
 WINDOW = 3  # chunks under way at once: M, P and the wire work at the same time
@@ -51,7 +51,7 @@ def chunks(total: int) -> Iterator[slice]:
         yield slice(at, min(at + CHUNK, total))
 
 
-def ahead_word(clip: ClipSize, z1: Words, index: Words) -> Words:
+def ahead_word(clip: ClipSize, z1: Words, index: Indices) -> Words:
     """p, not reduced: what P sends before the inference. z1: P's share of the operand, any representative."""
     high = (z1 & np.uint32((1 << clip.ring_bits) - 1)) >> np.uint32(clip.shift)
     made: Words = high + np.uint32(clip.shift > 0) + index

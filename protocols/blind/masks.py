@@ -6,8 +6,12 @@ indices before the inference, and tables as it answers (or ahead too, as far as 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import numpy as np
+
 from protocols.blind import bucket
-from protocols.blind.kernels.interface import WORDS, Mask, Words
+from protocols.blind.kernels.interface import CELL, INDEX_BYTES, Indices, Mask, Words
 from protocols.blind.masking import CHUNK, chunks
 from protocols.blind.prg import Stream
 from protocols.blind.secret import Secret
@@ -28,7 +32,7 @@ class PatientMasks(Secret):
         self._context = b"tape", tape, topology.digest, network_hash, batch.to_bytes(4, "big")
         self._held: dict[tuple[int, int], Mask] = {}
         self._wires: dict[int, Words] = {}
-        self._index: dict[int, Words] = {}
+        self._index: dict[int, Indices] = {}
         self.fingerprint = self._stream(b"fingerprint").octets(32).tobytes()
         self.image: Words = self._stream(b"image").words(batch, *topology.input_shape)
 
@@ -45,10 +49,11 @@ class PatientMasks(Secret):
             self._wires[step.index] = self._stream(b"wire", step.index).words(self._batch, *step.shape)
         return self._wires[step.index]
 
-    def index(self, step: ClipStep) -> Words:
-        """P's share of r, flat, before its reduction mod 2^B."""
+    def index(self, step: ClipStep) -> Indices:
+        """P's share of r, flat, mod 2^16."""
         if step.index not in self._index:
-            self._index[step.index] = self._stream(b"index", step.index).words(self._batch * step.size)
+            drawn = self._stream(b"index", step.index).octets(INDEX_BYTES * self._batch * step.size)
+            self._index[step.index] = drawn.view("<u2")
         return self._index[step.index]
 
     def mask(self, step: ClipStep, part: slice) -> Mask:
@@ -59,14 +64,22 @@ class PatientMasks(Secret):
 
     def _draw(self, step: ClipStep, part: slice) -> Mask:
         stream, count = self._stream(b"clip", step.index, part.start // CHUNK), part.stop - part.start
-        words = stream.words(WORDS, count)
-        rows = stream.octets(count * step.clip.row_bytes).reshape(count, -1)
-        return Mask(self.index(step)[part], words, rows)
+        return Mask(step.clip, self.index(step)[part], stream.octets(count * step.clip.element_bytes))
+
+    def cells(self, step: ClipStep, part: slice) -> Iterator[tuple[slice, Mask]]:
+        """One chunk's share cell by cell, in memory that the next cell overwrites: for the dealer."""
+        stream, index = self._stream(b"clip", step.index, part.start // CHUNK), self.index(step)[part]
+        size = step.clip.element_bytes
+        held = np.empty(min(CELL, index.size) * size, np.uint8)
+        for start in range(0, index.size, CELL):
+            some = index[start : start + CELL]
+            stream.fill(held[: some.size * size])
+            yield slice(start, start + some.size), Mask(step.clip, some, held[: some.size * size])
 
     def hold(self, step: ClipStep) -> None:
         """Draws a clip's tables now, as far as the budget allows."""
         for part in chunks(self._batch * step.size):
-            size = (part.stop - part.start) * (4 * WORDS + step.clip.row_bytes)
+            size = (part.stop - part.start) * step.clip.element_bytes
             if size > self._budget:
                 return
             self._budget -= size

@@ -94,11 +94,16 @@ def parts(size: int) -> int:
     return max(1, -(-size // PART_BYTES))
 
 
-def encode_frames(kind: Kind, name: bytes, first: int, message: bytes) -> Iterator[bytes]:
+def encode_header(kind: Kind, name: bytes, sequence: int) -> bytes:
+    """The first `HEADER_BYTES` of a frame."""
+    return MAGIC + bytes((VERSION, kind)) + sequence.to_bytes(4, "big") + name
+
+
+def encode_frames(kind: Kind, name: bytes, first: int, message: Buffer) -> Iterator[bytes]:
     """The frames of one message, numbered from `first`."""
     whole = memoryview(message)
     for i in range(parts(len(message))):
-        head = MAGIC + bytes((VERSION, kind)) + (first + i).to_bytes(4, "big") + name
+        head = encode_header(kind, name, first + i)
         yield b"".join((head, whole[i * PART_BYTES : (i + 1) * PART_BYTES]))
 
 

@@ -88,7 +88,7 @@ class ModelParty(Party):
         if kind is Kind.TABLES:
             step = self._clips[item.index]
             part = list(chunks(n * step.size))[item.part]
-            return kernels.accept(step.clip, part.stop - part.start, body)
+            return Mask.read(step.clip, part.stop - part.start, body)
         if kind is Kind.MASKED_LOGIT:
             return kernels.unpack(body, n, top.logit_bits)
         if kind is Kind.BUCKET:

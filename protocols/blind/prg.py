@@ -35,13 +35,17 @@ class Stream(Secret):
             h.update(len(part).to_bytes(4, "big") + part)
         self._cipher = Cipher(algorithms.AES(h.digest()), modes.CTR(bytes(16))).encryptor()
 
+    def fill(self, made: Bytes) -> None:
+        """Writes the next bytes into `made`, contiguous."""
+        view = memoryview(made).cast("B")
+        for at in range(0, len(view), BLOCK):
+            size = min(BLOCK, len(view) - at)
+            self._cipher.update_into(ZEROS[:size], view[at : at + size])
+
     def octets(self, count: int) -> Bytes:
         """The next `count` bytes."""
         made = np.empty(count, np.uint8)
-        view = memoryview(made)
-        for at in range(0, count, BLOCK):
-            size = min(BLOCK, count - at)
-            self._cipher.update_into(ZEROS[:size], view[at : at + size])
+        self.fill(made)
         return made
 
     def words(self, *shape: int) -> Words:

@@ -17,7 +17,9 @@ class UsedSessions:
     def claim(self, name: bytes) -> None:
         """Marks `name` used; raises `ProtocolError` if it was, so no preprocessing is ever drawn twice."""
         if not isinstance(name, bytes) or len(name) != SESSION_BYTES:
-            raise ProtocolError(f"the name of a session or tape is not {SESSION_BYTES} bytes", "take a fresh one")
+            raise ProtocolError(
+                f"the name of a session or tape is not {SESSION_BYTES} bytes", "take a fresh one"
+            )
         if name in self._used:
             raise ProtocolError("this session or tape was used before", "take a fresh one")
         self._used.add(name)

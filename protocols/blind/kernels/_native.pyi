@@ -18,30 +18,21 @@ def scale(images: int, channels: int, pixels: int, weights: Buffer, x: Buffer, o
 def pack(level: int, width: int, words: Buffer, /) -> bytes: ...
 def unpack(level: int, width: int, data: Buffer, out: Buffer, /) -> None: ...
 def clip_open(
-    level: int,
-    clip: Clip,
-    index: Buffer,
-    words: Buffer,
-    rows: Buffer,
-    z0: Buffer,
-    p: Buffer,
-    opened: Buffer,
-    /,
+    level: int, clip: Clip, index: Buffer, data: Buffer, z0: Buffer, p: Buffer, opened: Buffer, /
 ) -> bytes: ...
 def clip_answer(
-    level: int, clip: Clip, index: Buffer, words: Buffer, rows: Buffer, message: Buffer, wire: Buffer, /
+    level: int, clip: Clip, index: Buffer, data: Buffer, message: Buffer, wire: Buffer, /
 ) -> bytes: ...
 def clip_close(
+    level: int, clip: Clip, index: Buffer, data: Buffer, opened: Buffer, reply: Buffer, out: Buffer, /
+) -> None: ...
+def clip_deal(
     level: int,
     clip: Clip,
     index: Buffer,
-    words: Buffer,
-    rows: Buffer,
-    opened: Buffer,
-    reply: Buffer,
-    out: Buffer,
+    data: Buffer,
+    fresh: Buffer,
+    made_index: Buffer,
+    made_data: Buffer,
     /,
 ) -> None: ...
-def clip_deal(
-    level: int, clip: Clip, index: Buffer, words: Buffer, rows: Buffer, fresh: Buffer, /
-) -> bytes: ...

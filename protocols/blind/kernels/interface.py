@@ -7,6 +7,7 @@ mod 2^K. Implementations: `portable.py` (numpy), `native.py` (C, by what the pro
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -20,9 +21,12 @@ from protocols.errors import ProtocolError
 
 Words: TypeAlias = NDArray[np.uint32]
 Bytes: TypeAlias = NDArray[np.uint8]
+Indices: TypeAlias = NDArray[np.uint16]
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
 WORDS = 8  # shared words an element of a clip: w1, w2, c, g, each for e = 0 and e = 1
+WORD_BYTES, INDEX_BYTES = 3, 2  # of a shared word (mod 2^24) and of a share of r (mod 2^16)
+CELL = 1 << 12  # elements whose preprocessing lies together: small enough for the cache
 OPEN_BITS, REPLY_BITS = 5, 3  # bits that ride beside m, and beside the reply's word
 
 
@@ -66,19 +70,77 @@ class ClipSize:
         """Bits an element of P's reply."""
         return self.ring_bits + REPLY_BITS
 
+    @property
+    def element_bytes(self) -> int:
+        """Bytes of an element's words and tables."""
+        return WORDS * WORD_BYTES + self.row_bytes
+
     def correction_size(self, count: int) -> int:
         """Bytes that the dealer sends M for `count` elements."""
-        words = packed_size(count, self.width) + packed_size(WORDS * count, self.ring_bits)
-        return words + count * self.row_bytes
+        return count * (INDEX_BYTES + self.element_bytes)
 
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Mask(Secret):
-    """One side's share of a clip's preprocessing: index (n,) mod 2^B, words (8, n) mod 2^K, rows (n, row_bytes)."""
+    """One side's share of a clip's preprocessing, as it is drawn, sent and used.
 
-    index: Words
-    words: Words
-    rows: Bytes
+    index: uint16 (n,), mod 2^B. data: bytes, by cells of 4,096 elements; a cell of m elements has its words,
+    (8, m) of three bytes, little-endian, mod 2^K, and then its rows, (m, row_bytes).
+    """
+
+    clip: ClipSize
+    index: Indices
+    data: Bytes
+
+    @classmethod
+    def blank(cls, clip: ClipSize, count: int) -> Mask:
+        """One to be filled."""
+        return cls(clip, np.empty(count, np.uint16), np.empty(count * clip.element_bytes, np.uint8))
+
+    @classmethod
+    def of(cls, clip: ClipSize, index: Words, words: Words, rows: Bytes) -> Mask:
+        """From arrays: index (n,), words (8, n), rows (n, row_bytes)."""
+        made = cls.blank(clip, index.size)
+        made.index[:] = index.astype(np.uint16)
+        for part, some, tables in made.cells():
+            low = np.ascontiguousarray(words[:, part]).astype("<u4").view(np.uint8)
+            some[:] = low.reshape(WORDS, -1, 4)[:, :, :WORD_BYTES]
+            tables[:] = rows[part]
+        return made
+
+    @classmethod
+    def read(cls, clip: ClipSize, count: int, correction: Buffer) -> Mask:
+        """M's share, from the dealer's bytes, without a copy; `ProtocolError` on a wrong length."""
+        if len(correction) != clip.correction_size(count):
+            raise wrong_length("a dealer's correction")
+        view = memoryview(correction)
+        index = np.frombuffer(view[: INDEX_BYTES * count], "<u2")
+        return cls(clip, index, np.frombuffer(view[INDEX_BYTES * count :], np.uint8))
+
+    def encode(self) -> bytes:
+        """The inverse of `read`."""
+        return self.index.astype("<u2").tobytes() + self.data.tobytes()
+
+    def cells(self) -> Iterator[tuple[slice, Bytes, Bytes]]:
+        """By cell: which elements, their words as bytes (8, m, 3), their rows; views."""
+        size = self.clip.element_bytes
+        for start in range(0, self.index.size, CELL):
+            end = min(start + CELL, self.index.size)
+            words, rows = np.split(self.data[start * size : end * size], [WORDS * WORD_BYTES * (end - start)])
+            yield slice(start, end), words.reshape(WORDS, -1, WORD_BYTES), rows.reshape(end - start, -1)
+
+    @property
+    def words(self) -> Words:
+        """(8, n), decoded."""
+        made = np.zeros((WORDS, self.index.size, 4), np.uint8)
+        for part, words, _ in self.cells():
+            made[:, part, :WORD_BYTES] = words
+        return made.reshape(WORDS, -1).view("<u4")
+
+    @property
+    def rows(self) -> Bytes:
+        """(n, row_bytes), put together."""
+        return np.concatenate([rows for _, _, rows in self.cells()])
 
 
 class Operator(Protocol):
@@ -115,11 +177,8 @@ class Kernels(Protocol):
     def close(self, clip: ClipSize, opened: Words, reply: Buffer, mask: Mask) -> Words:
         """Step 3 at M: the new wire less P's mask, mod 2^K."""
 
-    def deal(self, clip: ClipSize, patient: Mask, fresh: Words) -> bytes:
-        """What the dealer sends M. fresh: one uniform word an element."""
-
-    def accept(self, clip: ClipSize, count: int, correction: Buffer) -> Mask:
-        """M's share, from the dealer's bytes; `ProtocolError` on a wrong length."""
+    def deal(self, clip: ClipSize, patient: Mask, fresh: Words, made: Mask) -> None:
+        """Fills `made` with M's share. fresh: one uniform word an element."""
 
 
 def packed_size(count: int, width: int) -> int:

@@ -14,10 +14,10 @@ import numpy as np
 from protocols.blind.bytesio import IntArray
 from protocols.blind.kernels import _native
 from protocols.blind.kernels.interface import (
-    WORDS,
     Buffer,
     Bytes,
     ClipSize,
+    Indices,
     Mask,
     Operator,
     Words,
@@ -171,21 +171,11 @@ class NativeKernels:
         _native.clip_close(self.level, sizes, *buffers, _flat(opened), reply, out)
         return out
 
-    def deal(self, clip: ClipSize, patient: Mask, fresh: Words) -> bytes:
+    def deal(self, clip: ClipSize, patient: Mask, fresh: Words, made: Mask) -> None:
         """See `Kernels.deal`."""
         sizes, buffers = _clip(clip, patient, fresh.size)
-        return _native.clip_deal(self.level, sizes, *buffers, _flat(fresh))
-
-    def accept(self, clip: ClipSize, count: int, correction: Buffer) -> Mask:
-        """See `Kernels.accept`."""
-        if len(correction) != clip.correction_size(count):
-            raise wrong_length("a dealer's correction")
-        first = packed_size(count, clip.width)
-        second = first + packed_size(WORDS * count, clip.ring_bits)
-        data = memoryview(correction)
-        index = self.unpack(data[:first], count, clip.width)
-        words = self.unpack(data[first:second], WORDS * count, clip.ring_bits).reshape(WORDS, count)
-        return Mask(index, words, np.frombuffer(data[second:], np.uint8).reshape(count, clip.row_bytes))
+        _clip(clip, made, fresh.size)
+        _native.clip_deal(self.level, sizes, *buffers, _flat(fresh), made.index, made.data)
 
 
 def _flat(words: Words) -> Words:
@@ -201,17 +191,11 @@ def _check_packed(data: Buffer, count: int, width: int) -> None:
         raise filled_tail()
 
 
-def _clip(clip: ClipSize, mask: Mask, count: int) -> tuple[_native.Clip, tuple[Words, Words, Bytes]]:
+def _clip(clip: ClipSize, mask: Mask, count: int) -> tuple[_native.Clip, tuple[Indices, Bytes]]:
     """The numbers and buffers of a clip, their sizes checked."""
-    if (
-        mask.index.size != count
-        or mask.words.size != WORDS * count
-        or mask.rows.size != clip.row_bytes * count
-    ):
+    if mask.index.size != count or mask.data.size != clip.element_bytes * count:
         raise wrong_length("a mask")
-    sizes = clip.ring_bits, clip.low_bits, clip.high_bits, clip.shift, clip.low
-    rows = np.ascontiguousarray(mask.rows, np.uint8)
-    return sizes, (_flat(mask.index), _flat(mask.words), rows)
+    return (clip.ring_bits, clip.low_bits, clip.high_bits, clip.shift, clip.low), (mask.index, mask.data)
 
 
 def _shapes(term: Term, shape: Shape) -> tuple[tuple[int, ...], Shape]:

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from protocols.blind.bytesio import IntArray
 from protocols.blind.kernels.interface import (
     OPEN_BITS,
-    WORDS,
     Buffer,
     Bytes,
     ClipSize,
@@ -175,40 +174,21 @@ class PortableKernels:
         made: Words = (_share(clip, mask, m, e, pair, True) + word) & np.uint32((1 << clip.ring_bits) - 1)
         return made
 
-    def deal(self, clip: ClipSize, patient: Mask, fresh: Words) -> bytes:
+    def deal(self, clip: ClipSize, patient: Mask, fresh: Words, made: Mask) -> None:
         """See `Kernels.deal`."""
         b, width = clip.low_bits, np.uint32(clip.width)
         r = fresh & np.uint32((1 << clip.width) - 1)
         low, high = r & np.uint32(clip.ceiling), r >> np.uint32(b)
         d, c0, c1, g0, g1 = ((fresh >> (width + np.uint32(i))) & np.uint32(1) for i in (0, 1, 2, 3, 4))
-        words = np.empty((WORDS, r.size), np.uint32)
-        words[0], words[1] = (d << np.uint32(b)) - low, -(d << np.uint32(b)) - low
-        words[2], words[3], words[4], words[5], words[6], words[7] = (
-            c0 * words[0],
-            c1 * words[1],
-            c0,
-            c1,
-            g0,
-            g1,
-        )
+        up, down = (d << np.uint32(b)) - low, -(d << np.uint32(b)) - low
+        words = np.stack([up, down, c0 * up, c1 * down, c0, c1, g0, g1]) - patient.words
         low_table, high_table = _truth(clip)
-        rows = patient.rows.copy()
-        rows[:, : clip.low_bytes] ^= low_table[low] ^ _spread(d, 1)
         nibble = c0 | g0 << np.uint32(1) | c1 << np.uint32(2) | g1 << np.uint32(3)
+        rows = patient.rows
+        rows[:, : clip.low_bytes] ^= low_table[low] ^ _spread(d, 1)
         rows[:, clip.low_bytes :] ^= high_table[high * 2 + d] ^ (nibble * 17).astype(np.uint8)[:, None]
-        index = self.pack(r - patient.index, clip.width)
-        return index + self.pack((words - patient.words).reshape(-1), clip.ring_bits) + rows.tobytes()
-
-    def accept(self, clip: ClipSize, count: int, correction: Buffer) -> Mask:
-        """See `Kernels.accept`."""
-        if len(correction) != clip.correction_size(count):
-            raise wrong_length("a dealer's correction")
-        first = packed_size(count, clip.width)
-        second = first + packed_size(WORDS * count, clip.ring_bits)
-        data = memoryview(correction)
-        index = self.unpack(data[:first], count, clip.width)
-        words = self.unpack(data[first:second], WORDS * count, clip.ring_bits).reshape(WORDS, count)
-        return Mask(index, words, np.frombuffer(data[second:], np.uint8).reshape(count, clip.row_bytes))
+        filled = Mask.of(clip, r - patient.index, words, rows)
+        made.index[:], made.data[:] = filled.index, filled.data
 
 
 def _spread(bit: Words, columns: int) -> Bytes:

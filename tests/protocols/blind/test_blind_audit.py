@@ -88,7 +88,8 @@ def test_a_lying_dealer_is_caught_at_the_stated_rate(corrupted: int) -> None:
             for i in picked:
                 frames = dealt[i]
                 if i in bad:
-                    frames = [*frames[:-1], frames[-1][:-1] + bytes((frames[-1][-1] ^ 4,))]
+                    last = bytes(frames[-1])
+                        frames = [*frames[:-1], last[:-1] + bytes((last[-1] ^ 4,))]
                 check_tape(pads, seeds_of(i), 1, frames)
         except DealerCheated:
             caught += 1

@@ -177,8 +177,8 @@ class Leaky(PortableKernels):
     def __init__(self, bend: Callable[[ClipSize, Words], Words]) -> None:
         self._bend = bend
 
-    def deal(self, clip: ClipSize, patient: Mask, fresh: Words) -> bytes:
-        return super().deal(clip, patient, self._bend(clip, fresh))
+    def deal(self, clip: ClipSize, patient: Mask, fresh: Words, made: Mask) -> None:
+        super().deal(clip, patient, self._bend(clip, fresh), made)
 
 
 def cleared(first: int, count: int = 1) -> Callable[[ClipSize, Words], Words]:
@@ -240,8 +240,11 @@ def zero(method: str) -> Callable[[pytest.MonkeyPatch], None]:
 
 def changed_mask(change: Callable[[Mask], Mask]) -> Callable[[pytest.MonkeyPatch], None]:
     def apply(patch: pytest.MonkeyPatch) -> None:
-        drawn = PatientMasks._draw
+        drawn, cells = PatientMasks._draw, PatientMasks.cells
         patch.setattr(PatientMasks, "_draw", lambda self, *args: change(drawn(self, *args)))
+        patch.setattr(
+            PatientMasks, "cells", lambda self, *args: [(s, change(m)) for s, m in cells(self, *args)]
+        )
 
     return apply
 
@@ -285,15 +288,15 @@ PIECES: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], str]] = {
     "layers not masked": (zero("linear"), "~A (x - r) + u"),
     "P's index left out": (zero("index"), "values of ~m less own index"),
     "P's words left out": (
-        changed_mask(lambda m: Mask(m.index, np.zeros_like(m.words), m.rows)),
+        changed_mask(lambda m: Mask.of(m.clip, m.index, np.zeros_like(m.words), m.rows)),
         "values of dealt word 7",
     ),
     "P's rows left out": (
-        changed_mask(lambda m: Mask(m.index, m.words, np.zeros_like(m.rows))),
+        changed_mask(lambda m: Mask.of(m.clip, m.index, m.words, np.zeros_like(m.rows))),
         "values of dealt row 0",
     ),
     "one row for all elements": (
-        changed_mask(lambda m: Mask(m.index, m.words, np.repeat(m.rows[:1], len(m.rows), 0))),
+        changed_mask(lambda m: Mask.of(m.clip, m.index, m.words, np.repeat(m.rows[:1], len(m.rows), 0))),
         "dealt row 0 less next place",
     ),
     "image not masked": (changed_image(np.zeros_like), "values of image"),
@@ -349,7 +352,7 @@ def test_simulators_make_frames_of_the_same_lengths_in_the_same_order(name: str)
     top = every_topology()[name]
     network, keys, rng = fill(top, 3), seeds(3), np.random.default_rng(3)
     batch = np.stack([images(top.input_shape, 3)[kind] for kind in ("white", "smooth")])
-    patient, model, transcript = run_local(network, batch, keys, session(3))
+    patient, _, transcript = run_local(network, batch, keys, session(3))
     answer = ModelIdeal(network, batch)
     frames = simulate_model(network, keys.model_dealer, session(3), 2, answer, 0, rng)
     assert shape_of(frames) == shape_of(received(transcript, Role.MODEL))
@@ -422,7 +425,9 @@ def test_transcripts_say_no_more_than_topology_and_batch(
     *_, transcript = run_local(fill(top, number), pictures, seeds(number), session(number))
     other = np.zeros((batch, *top.input_shape), np.int8)
     *_, plain = run_local(fill(top, 0), other, seeds(0), session(0))
-    assert [(s, t, f[:8], len(f)) for s, t, f in transcript] == [(s, t, f[:8], len(f)) for s, t, f in plain]
+    assert [(s, t, bytes(f[:8]), len(f)) for s, t, f in transcript] == [
+        (s, t, bytes(f[:8]), len(f)) for s, t, f in plain
+    ]
     for link in {(s, t) for s, t, _ in plain}:
         said = [(i.kind, i.size) for i in schedule(top, batch) if (i.sender, i.receiver) == link]
         sent = [(f[3], len(f) - HEADER_BYTES) for s, t, f in transcript if (s, t) == link]
@@ -449,7 +454,7 @@ def correlation(a: NDArray[np.generic], b: NDArray[np.generic]) -> float:
 def recover(transcript: Transcript, network: Network, mask: Words) -> NDArray[np.int64]:
     """Masked image plus the mask that the attacker holds for true."""
     k = network.topology.ring_bits
-    body = next(decode_frame(f).body for _, _, f in transcript if decode_frame(f).kind == Kind.IMAGE)
+    body = next(bytes(decode_frame(f).body) for _, _, f in transcript if decode_frame(f).kind == Kind.IMAGE)
     sent = PortableKernels().unpack(body, mask.size, k).reshape(mask.shape)
     return signed(sent + mask, k)
 
@@ -464,7 +469,7 @@ def test_model_cannot_recover_the_image() -> None:
     true_mask = PatientMasks(top, name, tape, keys.patient_dealer, 1).image
     assert correlation(recover(transcript, network, true_mask), batch) > 0.9999, "the attack itself works"
 
-    body = next(decode_frame(f).body for _, _, f in transcript if decode_frame(f).kind == Kind.LINEAR)
+    body = next(bytes(decode_frame(f).body) for _, _, f in transcript if decode_frame(f).kind == Kind.LINEAR)
     step = affine_steps(top)[0]
     u = kernels.unpack(body, step.size, k).reshape(1, *step.shape)
     a = _pads(top, name, keys.model_dealer)[0][0].astype(np.int64)
@@ -491,7 +496,9 @@ def test_model_never_sees_the_sign_of_the_logit() -> None:
             np.random.default_rng(number).integers(-128, 128, (batch, *top.input_shape)).astype(np.int8)
         )
         patient, _, transcript = run_local(network, pictures, seeds(number), session(number))
-        body = next(decode_frame(f).body for _, _, f in transcript if decode_frame(f).kind == Kind.LOGITS)
+        body = next(
+            bytes(decode_frame(f).body) for _, _, f in transcript if decode_frame(f).kind == Kind.LOGITS
+        )
         m = opened_bucket(top, body, batch)
         assert patient.buckets is not None
         for logit, found, at in zip(patient.logits.reshape(-1), patient.buckets, m, strict=True):

@@ -11,7 +11,7 @@ from blind_samples import every_kernels, fill, seeds, tiny, topology
 from protocols.blind import bucket
 from protocols.blind.bounds import clip_range, logit_range
 from protocols.blind.bytesio import IntArray
-from protocols.blind.kernels import WORDS, ClipSize, Kernels, Mask, PortableKernels, Words
+from protocols.blind.kernels import ClipSize, Kernels, Mask, PortableKernels, Words
 from protocols.blind.kernels.portable import signed
 from protocols.blind.layers import Affine, Clip, Conv
 from protocols.blind.masking import CHUNK, ahead_word, chunks
@@ -51,8 +51,8 @@ def safe_range(clip: ClipSize) -> tuple[int, int]:
 
 def patient_mask(clip: ClipSize, count: int, what: bytes = b"p") -> Mask:
     stream = Stream(SEED, what)
-    rows = stream.octets(count * clip.row_bytes).reshape(count, -1)
-    return Mask(stream.words(count), stream.words(WORDS, count), rows)
+    index = stream.octets(INDEX_BYTES * count).view("<u2")
+    return Mask(clip, index, stream.octets(count * clip.element_bytes))
 
 
 def clip_on_shares(
@@ -61,7 +61,9 @@ def clip_on_shares(
     """Both sides of one clip, over the wire; y opened."""
     patient = patient_mask(clip, v.size)
     drawn = Stream(SEED, b"d").words(v.size) if fresh is None else fresh
-    model = kernels.accept(clip, v.size, kernels.deal(clip, patient, drawn))
+    dealt = Mask.blank(clip, v.size)
+    kernels.deal(clip, patient, drawn, dealt)
+    model = Mask.read(clip, v.size, dealt.encode())
     wire = Stream(SEED, b"w").words(v.size)
     junk = Stream(SEED, b"j").words(v.size) << np.uint32(clip.ring_bits)  # any representative will do
     z1_words = z1.astype(np.uint32) + junk

@@ -18,11 +18,11 @@ static inline void look_up(const Clip *c, const uint8_t *rows, size_t i, uint32_
 }
 
 /* One side's share of y; `open` is 1 for the side that adds the public part. */
-static inline uint32_t share(const Clip *c, const uint32_t *words, size_t n, size_t i, uint32_t m, uint32_t e,
+static inline uint32_t share(const Clip *c, const uint8_t *words, size_t n, size_t i, uint32_t m, uint32_t e,
                              uint32_t pair, uint32_t open) {
     uint32_t pick = 0u - e, w[4];
     for (size_t k = 0; k < 4; k++) {
-        uint32_t zero = words[2 * k * n + i], one = words[(2 * k + 1) * n + i];
+        uint32_t zero = load24(words + 3 * (2 * k * n + i)), one = load24(words + 3 * ((2 * k + 1) * n + i));
         w[k] = zero ^ ((zero ^ one) & pick);
     }
     uint32_t zo = pair & 1, go = pair >> 1, digit = (m & ones(c->low_bits)) + (e << c->low_bits);
@@ -43,7 +43,7 @@ void clip_open(int level, const Clip *c, size_t n, const uint32_t *z, const uint
     (void)level;
 #endif
     for (size_t i = done; i < n; i++) {
-        uint32_t m = ((((z[i] - start) & ones(c->bits)) >> c->shift) + k->index[i] + p[i]) & ones(width);
+        uint32_t m = ((((z[i] - start) & ones(c->bits)) >> c->shift) + load16(k->index + 2 * i) + p[i]) & ones(width);
         look_up(c, k->rows, i, m, &beta, &nibble);
         opened[i] = m | beta << width | nibble << (width + 1);
     }
@@ -104,19 +104,19 @@ void clip_close(int level, const Clip *c, size_t n, const uint32_t *opened, cons
         close_some(c, n, done, n - done < CHUNK ? n : done + CHUNK, opened, reply, k, out);
 }
 
-/* The dealer's arithmetic shares for M: index mod 2^B, words mod 2^K (not reduced: packing does that). */
-static void words_of(const Clip *c, size_t n, size_t i, const Mask *patient, uint32_t fresh, uint32_t *index,
-                     uint32_t *words) {
+/* The dealer's arithmetic shares for M: index mod 2^16, words mod 2^24, of which 2^B and 2^K are factors. */
+static void words_of(const Clip *c, size_t n, size_t i, const Mask *patient, uint32_t fresh, uint8_t *index,
+                     uint8_t *words) {
     int b = c->low_bits, width = b + c->high_bits;
     uint32_t r = fresh & ones(width), d = (fresh >> width & 1) << b, low = r & ones(b), flags = fresh >> width >> 1;
     uint32_t w1[2] = {d - low, 0u - d - low};
-    index[i] = r - patient->index[i];
+    store16(index + 2 * i, r - load16(patient->index + 2 * i));
     for (size_t e = 0; e < 2; e++) {
-        uint32_t bit = flags >> e & 1;
-        words[e * n + i] = w1[e] - patient->words[e * n + i];
-        words[(2 + e) * n + i] = (w1[e] & (0u - bit)) - patient->words[(2 + e) * n + i];
-        words[(4 + e) * n + i] = bit - patient->words[(4 + e) * n + i];
-        words[(6 + e) * n + i] = (flags >> (2 + e) & 1) - patient->words[(6 + e) * n + i];
+        uint32_t bit = flags >> e & 1, value[4] = {w1[e], w1[e] & (0u - bit), bit, flags >> (2 + e) & 1};
+        for (size_t k = 0; k < 4; k++) {
+            size_t at = 3 * ((2 * k + e) * n + i);
+            store24(words + at, value[k] - load24(patient->words + at));
+        }
     }
 }
 
@@ -153,27 +153,19 @@ static void row_of(const Clip *c, const uint8_t *patient, uint32_t fresh, uint8_
     }
 }
 
-/* pack(index) | pack(words) | rows. -1: no memory. */
-int clip_deal(int level, const Clip *c, size_t n, const Mask *patient, const uint32_t *fresh, uint8_t *out) {
-    int width = c->low_bits + c->high_bits;
-    Scratch scratch;
-    if (scratch_take(&scratch, 9 * n * 4 + 64))
-        return -1;
-    uint32_t *words = scratch.data, *index = words + 8 * n;
-    uint8_t *middle = out + packed_size(n, width), *rows = middle + packed_size(8 * n, c->bits);
+void clip_deal(int level, const Clip *c, size_t n, const Mask *patient, const uint32_t *fresh, uint8_t *index,
+               uint8_t *words, uint8_t *rows) {
     size_t done = 0, dealt = 0;
 #if CRYPDOC_X86
     if (level >= LEVEL_VNNI) {
         done = clip_words_512(c, n, patient, fresh, index, words);
         dealt = clip_rows_512(c, n, patient, fresh, rows);
     }
+#else
+    (void)level;
 #endif
     for (; done < n; done++)
         words_of(c, n, done, patient, fresh[done], index, words);
     for (; dealt < n; dealt++)
         row_of(c, patient->rows + dealt * row_bytes(c), fresh[dealt], rows + dealt * row_bytes(c));
-    pack_words(level, index, n, width, out);
-    pack_words(level, words, 8 * n, c->bits, middle);
-    scratch_give(&scratch);
-    return 0;
 }

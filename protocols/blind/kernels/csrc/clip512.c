@@ -10,6 +10,23 @@ typedef __m512i V;
 
 INLINE512 V all(uint32_t x) { return _mm512_set1_epi32((int)x); }
 INLINE512 V load(const uint32_t *p) { return _mm512_loadu_si512(p); }
+INLINE512 V load_index(const uint8_t *p) { return _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)); }
+
+/* Sixteen words of three bytes: four to a lane, then each to its dword; and back. */
+INLINE512 V load_words(const uint8_t *p) {
+    V d = _mm512_maskz_loadu_epi32(0xFFF, p);
+    d = _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 1, 2, 0, 3, 4, 5, 0, 6, 7, 8, 0, 9, 10, 11, 0), d);
+    return _mm512_shuffle_epi8(
+        d, _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 2, -1, 3, 4, 5, -1, 6, 7, 8, -1, 9, 10, 11, -1)));
+}
+
+INLINE512 void store_words(uint8_t *p, V v) {
+    v = _mm512_shuffle_epi8(
+        v, _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, -1, -1, -1, -1)));
+    v = _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, 0, 0, 0, 0), v);
+    _mm512_mask_storeu_epi32(p, 0xFFF, v);
+}
+
 INLINE512 V shift_left(V v, int by) { return _mm512_sll_epi32(v, _mm_cvtsi32_si128(by)); }
 INLINE512 V shift_right(V v, int by) { return _mm512_srl_epi32(v, _mm_cvtsi32_si128(by)); }
 
@@ -51,13 +68,13 @@ INLINE512 V pair_of(V nibble, V e) {
 }
 
 /* One side's share of y, and the public part. */
-INLINE512 V share(const Size *s, const uint32_t *words, size_t n, V m, V e, V pair, V *public) {
+INLINE512 V share(const Size *s, const uint8_t *words, size_t n, V m, V e, V pair, V *public) {
     __mmask16 pick = _mm512_test_epi32_mask(e, e), zo = _mm512_test_epi32_mask(pair, all(1));
     __mmask16 go = _mm512_test_epi32_mask(pair, all(2));
-    V w1 = _mm512_mask_mov_epi32(load(words), pick, load(words + n));
-    V w2 = _mm512_mask_mov_epi32(load(words + 2 * n), pick, load(words + 3 * n));
-    V c = _mm512_mask_mov_epi32(load(words + 4 * n), pick, load(words + 5 * n));
-    V g = _mm512_mask_mov_epi32(load(words + 6 * n), pick, load(words + 7 * n));
+    V w1 = _mm512_mask_mov_epi32(load_words(words), pick, load_words(words + 3 * n));
+    V w2 = _mm512_mask_mov_epi32(load_words(words + 6 * n), pick, load_words(words + 9 * n));
+    V c = _mm512_mask_mov_epi32(load_words(words + 12 * n), pick, load_words(words + 15 * n));
+    V g = _mm512_mask_mov_epi32(load_words(words + 18 * n), pick, load_words(words + 21 * n));
     V digit = _mm512_or_si512(_mm512_and_si512(m, s->low), shift_left(e, s->b));
     V y = _mm512_add_epi32(_mm512_mullo_epi32(digit, c), w2);
     V top = _mm512_sub_epi32(shift_left(g, s->b), g); /* C g */
@@ -74,7 +91,7 @@ TARGET size_t clip_open_512(const Clip *c, size_t n, const uint32_t *z, const ui
     size_t i = 0, end = vector_end(&s, n);
     for (; i < end; i += 16, message += 2 * to.width) {
         V m = shift_right(_mm512_and_si512(_mm512_sub_epi32(load(z + i), start), s.ring), c->shift);
-        m = _mm512_and_si512(_mm512_add_epi32(m, _mm512_add_epi32(load(k->index + i), load(p + i))), s.m);
+        m = _mm512_and_si512(_mm512_add_epi32(m, _mm512_add_epi32(load_index(k->index + 2 * i), load(p + i))), s.m);
         look_up(&s, k->rows + i * s.row, m, &beta, &nibble);
         m = _mm512_or_si512(m, _mm512_or_si512(shift_left(beta, s.width), shift_left(nibble, s.width + 1)));
         _mm512_storeu_si512(opened + i, m);
@@ -95,7 +112,7 @@ TARGET size_t clip_answer_512(const Clip *c, size_t n, const uint8_t *message, c
         look_up(&s, k->rows + i * s.row, m, &beta, &nibble);
         V e = _mm512_xor_si512(_mm512_and_si512(theirs, all(1)), beta), mine = pair_of(nibble, e);
         V pair = _mm512_xor_si512(pair_of(_mm512_srli_epi32(theirs, 1), e), mine);
-        V y = _mm512_sub_epi32(share(&s, k->words + i, n, m, e, pair, &public), load(wire + i));
+        V y = _mm512_sub_epi32(share(&s, k->words + 3 * i, n, m, e, pair, &public), load(wire + i));
         V flags = _mm512_or_si512(beta, _mm512_slli_epi32(mine, 1));
         pack16(&to, _mm512_or_si512(_mm512_and_si512(y, s.ring), shift_left(flags, s.bits)), reply);
     }
@@ -114,29 +131,30 @@ TARGET size_t clip_close_512(const Clip *c, size_t n, const uint32_t *opened, co
         mine = shift_right(mine, s.width);
         V e = _mm512_and_si512(_mm512_xor_si512(mine, theirs), all(1));
         V pair = _mm512_xor_si512(pair_of(_mm512_srli_epi32(mine, 1), e), _mm512_srli_epi32(theirs, 1));
-        V y = share(&s, k->words + i, n, m, e, pair, &public);
+        V y = share(&s, k->words + 3 * i, n, m, e, pair, &public);
         y = _mm512_add_epi32(_mm512_add_epi32(y, word), _mm512_add_epi32(public, low));
         _mm512_storeu_si512(out + i, _mm512_and_si512(y, s.ring));
     }
     return i;
 }
 
-TARGET size_t clip_words_512(const Clip *c, size_t n, const Mask *patient, const uint32_t *fresh, uint32_t *index,
-                             uint32_t *words) {
+TARGET size_t clip_words_512(const Clip *c, size_t n, const Mask *patient, const uint32_t *fresh, uint8_t *index,
+                             uint8_t *words) {
     Size s = size_of(c);
     size_t i = 0;
     for (; i + 16 <= n; i += 16) {
         V f = load(fresh + i), r = _mm512_and_si512(f, s.m), low = _mm512_and_si512(f, s.low);
         V flags = shift_right(f, s.width), d = shift_left(_mm512_and_si512(flags, all(1)), s.b);
         V w1[2] = {_mm512_sub_epi32(d, low), _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_add_epi32(d, low))};
-        _mm512_storeu_si512(index + i, _mm512_sub_epi32(r, load(patient->index + i)));
+        r = _mm512_sub_epi32(r, load_index(patient->index + 2 * i));
+        _mm256_storeu_si256((__m256i *)(index + 2 * i), _mm512_cvtepi32_epi16(r));
         for (int e = 0; e < 2; e++) {
             __mmask16 bit = _mm512_test_epi32_mask(flags, all(2u << e));
             V value[4] = {w1[e], _mm512_maskz_mov_epi32(bit, w1[e]), _mm512_maskz_mov_epi32(bit, all(1)),
                           _mm512_and_si512(shift_right(flags, 3 + e), all(1))};
             for (size_t v = 0; v < 4; v++) {
-                size_t at = (2 * v + (size_t)e) * n + i;
-                _mm512_storeu_si512(words + at, _mm512_sub_epi32(value[v], load(patient->words + at)));
+                size_t at = 3 * ((2 * v + (size_t)e) * n + i);
+                store_words(words + at, _mm512_sub_epi32(value[v], load_words(patient->words + at)));
             }
         }
     }

@@ -123,14 +123,29 @@ typedef struct {
     int32_t low;
 } Clip;
 
+/* One side's share of a cell of n elements: index (n,) of two bytes, words (8, n) of three, rows (n, row_bytes). */
 typedef struct {
-    const uint32_t *index, *words; /* (n,), (8, n) */
-    const uint8_t *rows;           /* (n, row_bytes) */
+    const uint8_t *index, *words, *rows;
 } Mask;
+
+#define WORD_BYTES 3
+#define CELL 4096 /* elements; the last cell may have fewer */
+
+static inline uint32_t load16(const uint8_t *p) { return p[0] | (uint32_t)p[1] << 8; }
+static inline uint32_t load24(const uint8_t *p) { return p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16; }
+static inline void store16(uint8_t *p, uint32_t v) {
+    p[0] = (uint8_t)v;
+    p[1] = (uint8_t)(v >> 8);
+}
+static inline void store24(uint8_t *p, uint32_t v) {
+    store16(p, v);
+    p[2] = (uint8_t)(v >> 16);
+}
 
 static inline size_t low_bytes(const Clip *c) { return c->low_bits > 3 ? (size_t)1 << (c->low_bits - 3) : 1; }
 static inline size_t high_bytes(const Clip *c) { return c->high_bits > 1 ? (size_t)1 << (c->high_bits - 1) : 1; }
 static inline size_t row_bytes(const Clip *c) { return low_bytes(c) + high_bytes(c); }
+static inline size_t clip_bytes(const Clip *c) { return 8 * WORD_BYTES + row_bytes(c); }
 
 void clip_open(int level, const Clip *c, size_t n, const uint32_t *z, const uint32_t *p, const Mask *m, uint8_t *message,
                uint32_t *opened);
@@ -138,7 +153,8 @@ void clip_answer(int level, const Clip *c, size_t n, const uint8_t *message, con
                  uint8_t *reply);
 void clip_close(int level, const Clip *c, size_t n, const uint32_t *opened, const uint8_t *reply, const Mask *m,
                 uint32_t *out);
-int clip_deal(int level, const Clip *c, size_t n, const Mask *patient, const uint32_t *fresh, uint8_t *out);
+void clip_deal(int level, const Clip *c, size_t n, const Mask *patient, const uint32_t *fresh, uint8_t *index,
+               uint8_t *words, uint8_t *rows);
 
 /* AVX-512 parts: elements 0 .. result - 1 are done, the caller does the rest. */
 size_t clip_open_512(const Clip *c, size_t n, const uint32_t *z, const uint32_t *p, const Mask *m, uint8_t *message,
@@ -147,8 +163,8 @@ size_t clip_answer_512(const Clip *c, size_t n, const uint8_t *message, const Ma
                        uint8_t *reply);
 size_t clip_close_512(const Clip *c, size_t n, const uint32_t *opened, const uint8_t *reply, const Mask *m,
                       uint32_t *out);
-size_t clip_words_512(const Clip *c, size_t n, const Mask *patient, const uint32_t *fresh, uint32_t *index,
-                      uint32_t *words);
+size_t clip_words_512(const Clip *c, size_t n, const Mask *patient, const uint32_t *fresh, uint8_t *index,
+                      uint8_t *words);
 size_t clip_rows_512(const Clip *c, size_t n, const Mask *patient, const uint32_t *fresh, uint8_t *rows);
 size_t pack_512(const uint32_t *words, size_t count, int width, uint8_t *out);
 size_t unpack_512(const uint8_t *data, size_t count, int width, uint32_t *out);

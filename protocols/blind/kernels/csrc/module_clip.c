@@ -60,12 +60,11 @@ static PyObject *unpack_call(PyObject *self, PyObject *args) {
     return good ? Py_NewRef(Py_None) : NULL;
 }
 
-/* level, (K, low bits, high bits, shift, low), then buffers: three of the mask, and up to three more. */
+/* level, (K, low bits, high bits, shift, low), then buffers: two of the mask, and up to three more. */
 typedef struct {
     int level;
     Clip clip;
-    Py_buffer b[6];
-    Mask mask;
+    Py_buffer b[5];
     size_t n;
 } Call;
 
@@ -79,17 +78,23 @@ static int clip_usable(Call *c) {
     return 0;
 }
 
-/* The mask of n elements in buffers 0 to 2. */
+/* The mask of n elements in buffers 0 and 1. */
 static int mask_usable(Call *c) {
-    c->n = (size_t)c->b[0].len / 4;
-    c->mask = (Mask){c->b[0].buf, c->b[1].buf, c->b[2].buf};
-    return clip_usable(c) && same(&c->b[0], 4 * c->n) && same(&c->b[1], 32 * c->n) &&
-           same(&c->b[2], c->n * row_bytes(&c->clip));
+    c->n = (size_t)c->b[0].len / 2;
+    return clip_usable(c) && same(&c->b[0], 2 * c->n) && same(&c->b[1], c->n * clip_bytes(&c->clip));
+}
+
+static size_t cell_size(const Call *c, size_t at) { return c->n - at < CELL ? c->n - at : CELL; }
+
+/* The mask of the cell that starts with element `at`. */
+static Mask cell_of(const Call *c, size_t at) {
+    const uint8_t *data = (const uint8_t *)c->b[1].buf + at * clip_bytes(&c->clip);
+    return (Mask){(const uint8_t *)c->b[0].buf + 2 * at, data, data + 8 * WORD_BYTES * cell_size(c, at)};
 }
 
 static int parse(PyObject *args, const char *format, Call *c) {
     return PyArg_ParseTuple(args, format, &c->level, &c->clip.bits, &c->clip.low_bits, &c->clip.high_bits,
-                            &c->clip.shift, &c->clip.low, &c->b[0], &c->b[1], &c->b[2], &c->b[3], &c->b[4], &c->b[5]);
+                            &c->clip.shift, &c->clip.low, &c->b[0], &c->b[1], &c->b[2], &c->b[3], &c->b[4]);
 }
 
 static PyObject *new_bytes(size_t size) { return PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size); }
@@ -98,18 +103,24 @@ static PyObject *new_bytes(size_t size) { return PyBytes_FromStringAndSize(NULL,
 static PyObject *open_call(PyObject *self, PyObject *args) {
     (void)self;
     Call c;
-    if (!parse(args, "i(iiiii)y*y*y*y*y*w*", &c))
+    if (!parse(args, "i(iiiii)y*y*y*y*w*", &c))
         return NULL;
     PyObject *made = NULL;
-    if (mask_usable(&c) && same(&c.b[3], 4 * c.n) && same(&c.b[4], 4 * c.n) && same(&c.b[5], 4 * c.n))
-        made = new_bytes(packed_size(c.n, c.clip.low_bits + c.clip.high_bits + 5));
+    size_t width = (size_t)(c.clip.low_bits + c.clip.high_bits + 5);
+    if (mask_usable(&c) && same(&c.b[2], 4 * c.n) && same(&c.b[3], 4 * c.n) && same(&c.b[4], 4 * c.n))
+        made = new_bytes(packed_size(c.n, (int)width));
     if (made) {
         uint8_t *to = (uint8_t *)PyBytes_AsString(made);
+        const uint32_t *z = c.b[2].buf, *p = c.b[3].buf;
+        uint32_t *opened = c.b[4].buf;
         Py_BEGIN_ALLOW_THREADS
-        clip_open(c.level, &c.clip, c.n, c.b[3].buf, c.b[4].buf, &c.mask, to, c.b[5].buf);
+        for (size_t at = 0; at < c.n; at += CELL) {
+            Mask mask = cell_of(&c, at);
+            clip_open(c.level, &c.clip, cell_size(&c, at), z + at, p + at, &mask, to + at / 8 * width, opened + at);
+        }
         Py_END_ALLOW_THREADS
     }
-    release(c.b, 6);
+    release(c.b, 5);
     return made;
 }
 
@@ -117,19 +128,25 @@ static PyObject *open_call(PyObject *self, PyObject *args) {
 static PyObject *answer_call(PyObject *self, PyObject *args) {
     (void)self;
     Call c;
-    if (!parse(args, "i(iiiii)y*y*y*y*y*", &c))
+    if (!parse(args, "i(iiiii)y*y*y*y*", &c))
         return NULL;
     PyObject *made = NULL;
-    if (mask_usable(&c) && same(&c.b[3], packed_size(c.n, c.clip.low_bits + c.clip.high_bits + 5)) &&
-        same(&c.b[4], 4 * c.n))
-        made = new_bytes(packed_size(c.n, c.clip.bits + 3));
+    size_t from = (size_t)(c.clip.low_bits + c.clip.high_bits + 5), width = (size_t)(c.clip.bits + 3);
+    if (mask_usable(&c) && same(&c.b[2], packed_size(c.n, (int)from)) && same(&c.b[3], 4 * c.n))
+        made = new_bytes(packed_size(c.n, (int)width));
     if (made) {
         uint8_t *to = (uint8_t *)PyBytes_AsString(made);
+        const uint8_t *message = c.b[2].buf;
+        const uint32_t *wire = c.b[3].buf;
         Py_BEGIN_ALLOW_THREADS
-        clip_answer(c.level, &c.clip, c.n, c.b[3].buf, &c.mask, c.b[4].buf, to);
+        for (size_t at = 0; at < c.n; at += CELL) {
+            Mask mask = cell_of(&c, at);
+            clip_answer(c.level, &c.clip, cell_size(&c, at), message + at / 8 * from, &mask, wire + at,
+                        to + at / 8 * width);
+        }
         Py_END_ALLOW_THREADS
     }
-    release(c.b, 5);
+    release(c.b, 4);
     return made;
 }
 
@@ -137,42 +154,49 @@ static PyObject *answer_call(PyObject *self, PyObject *args) {
 static PyObject *close_call(PyObject *self, PyObject *args) {
     (void)self;
     Call c;
-    if (!parse(args, "i(iiiii)y*y*y*y*y*w*", &c))
+    if (!parse(args, "i(iiiii)y*y*y*y*w*", &c))
         return NULL;
-    int good = mask_usable(&c) && same(&c.b[3], 4 * c.n) && same(&c.b[4], packed_size(c.n, c.clip.bits + 3)) &&
-               same(&c.b[5], 4 * c.n);
+    size_t width = (size_t)(c.clip.bits + 3);
+    int good = mask_usable(&c) && same(&c.b[2], 4 * c.n) && same(&c.b[3], packed_size(c.n, (int)width)) &&
+               same(&c.b[4], 4 * c.n);
     if (good) {
+        const uint32_t *opened = c.b[2].buf;
+        const uint8_t *reply = c.b[3].buf;
+        uint32_t *out = c.b[4].buf;
         Py_BEGIN_ALLOW_THREADS
-        clip_close(c.level, &c.clip, c.n, c.b[3].buf, c.b[4].buf, &c.mask, c.b[5].buf);
+        for (size_t at = 0; at < c.n; at += CELL) {
+            Mask mask = cell_of(&c, at);
+            clip_close(c.level, &c.clip, cell_size(&c, at), opened + at, reply + at / 8 * width, &mask, out + at);
+        }
         Py_END_ALLOW_THREADS
     }
-    release(c.b, 6);
+    release(c.b, 5);
     return good ? Py_NewRef(Py_None) : NULL;
 }
 
-/* mask of the patient, fresh -> correction */
+/* mask of the patient, fresh, and the index and data of the mask to be filled */
 static PyObject *deal_call(PyObject *self, PyObject *args) {
     (void)self;
     Call c;
-    if (!parse(args, "i(iiiii)y*y*y*y*", &c))
+    if (!parse(args, "i(iiiii)y*y*y*w*w*", &c))
         return NULL;
-    PyObject *made = NULL;
-    int failed = 0;
-    if (mask_usable(&c) && same(&c.b[3], 4 * c.n))
-        made = new_bytes(packed_size(c.n, c.clip.low_bits + c.clip.high_bits) + packed_size(8 * c.n, c.clip.bits) +
-                         c.n * row_bytes(&c.clip));
-    if (made) {
-        uint8_t *to = (uint8_t *)PyBytes_AsString(made);
+    int good = mask_usable(&c) && same(&c.b[2], 4 * c.n) && same(&c.b[3], 2 * c.n) &&
+               same(&c.b[4], c.n * clip_bytes(&c.clip));
+    if (good) {
+        const uint32_t *fresh = c.b[2].buf;
+        uint8_t *index = c.b[3].buf, *data = c.b[4].buf;
         Py_BEGIN_ALLOW_THREADS
-        failed = clip_deal(c.level, &c.clip, c.n, &c.mask, c.b[3].buf, to);
+        for (size_t at = 0; at < c.n; at += CELL) {
+            Mask mask = cell_of(&c, at);
+            size_t count = cell_size(&c, at);
+            uint8_t *words = data + at * clip_bytes(&c.clip);
+            clip_deal(c.level, &c.clip, count, &mask, fresh + at, index + 2 * at, words,
+                      words + 8 * WORD_BYTES * count);
+        }
         Py_END_ALLOW_THREADS
     }
-    release(c.b, 4);
-    if (failed) {
-        Py_CLEAR(made);
-        PyErr_NoMemory();
-    }
-    return made;
+    release(c.b, 5);
+    return good ? Py_NewRef(Py_None) : NULL;
 }
 
 PyMethodDef clip_methods[] = {
