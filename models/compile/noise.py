@@ -1,4 +1,4 @@
-"""How much rounding at each value hurts the logits, and where it is best to cut an activation.
+"""How much rounding at each value hurts the logits, and the steps that calibration asks for.
 
 `gains`: the power that one unit of noise at one element of a channel adds to the logits, if noise adds up
 independently and an activation passes the part of it that it does not cut: one pass backwards.
@@ -27,7 +27,6 @@ from models.compile.graph import (
     Sum,
 )
 
-_CUTS = np.geomspace(1.0, 0.15, 28)  # of the largest value met: where an activation may be cut
 STEP_NOISE = 1 / 6  # mean square error of stochastic rounding, in steps
 
 
@@ -89,33 +88,19 @@ def _backwards(
 
 
 def steps(op: Act, figures: Figures, low_bits: int) -> tuple[Real, int]:
-    """(step by channel, lowest level): the least mean square error over calibration, cutting and rounding.
+    """(step by channel, lowest level): the largest value that calibration met is not cut.
 
-    A ReLU starts at level 0, a signed activation at -2^(b-1). A channel that never fires has step 0.
+    Cutting where the mean square error over calibration is least was measured and is worse: what it cuts are the
+    values that decide (EfficientNet-Lite0, 8 bits: error 0.42 against 0.28 of the logits' spread). A ReLU starts at
+    level 0, a signed activation at -2^(b-1). A channel that never fires has step 0.
     """
     levels = (1 << low_bits) - 1
-    samples = figures.samples
-    assert samples is not None
-    x = np.clip(samples, op.low, op.high)
     if op.low >= 0:
-        top, lowest = np.minimum(figures.high, op.high), 0
-        signed = False
-    elif np.isfinite(op.low) and np.isfinite(op.high):
+        return np.maximum(np.minimum(figures.high, op.high), 0.0) / levels, 0
+    if np.isfinite(op.low) and np.isfinite(op.high):
         step = (op.high - op.low) / levels
-        return np.full(x.shape[1], step), round(op.low / step)
-    else:
-        x, signed, lowest = np.abs(x), True, -(1 << (low_bits - 1))
-        top, levels = np.maximum(figures.high, -figures.low), levels // 2
-    top = np.maximum(top, 0.0)
-    best, error = top, np.full(len(top), np.inf)
-    alive = np.ones(len(top)) if signed else (x > 0).mean(0)
-    for cut in _CUTS:
-        end = (top * cut).astype(x.dtype)
-        beyond = np.maximum(x - end, 0)
-        made = (beyond**2).mean(0) + (end / levels) ** 2 * STEP_NOISE * alive
-        best = np.where(made < error, top * cut, best)
-        error = np.minimum(made, error)
-    return best / levels, lowest
+        return np.full(len(figures.high), step), round(op.low / step)
+    return np.maximum(np.maximum(figures.high, -figures.low), 0.0) / (levels // 2), -(1 << (low_bits - 1))
 
 
 def largest_weights(part: Part) -> Real:

@@ -40,6 +40,7 @@ from models.compile.noise import STEP_NOISE, gains, largest_weights, steps
 from models.compile.report import LayerReport, Report
 from protocols.blind.bounds import clip_range, logit_range, node_interval, term_interval, worst_case
 from protocols.blind.layers import (
+    MAX_CLIP_BITS,
     Affine,
     Clip,
     Concat,
@@ -207,7 +208,8 @@ class _Quantiser:
     def clip_step(self, made: _Sum, asks: list[_Ask]) -> tuple[Real, tuple[int, int]]:
         """Chooses the high bits; returns the sum's step and the range in which all its Clips are exact."""
         best: tuple[float, Real, tuple[int, int]] | None = None
-        for high_bits in range(1, self.settings.max_high_bits + 1):
+        most = min(self.settings.max_high_bits, MAX_CLIP_BITS - self.settings.low_bits)
+        for high_bits in range(1, most + 1):
             clips = [Clip(0, self.settings.low_bits, high_bits, ask.lowest) for ask in asks]
             shift = self.settings.ring_bits - self.settings.low_bits - high_bits
             if shift < 0:
@@ -229,7 +231,7 @@ class _Quantiser:
         if best is None:
             raise unsupported(
                 made.op.name,
-                f"no clip of up to {self.settings.max_high_bits} high bits can stand its worst case",
+                f"no clip of up to {most} high bits can stand its worst case",
                 "allow more max_high_bits, make its weights smaller (weight decay), or give its activation no ceiling",
             )
         return best[1], best[2]
