@@ -17,6 +17,7 @@ from rich.text import Text
 
 from agents.cli.census import Census, DoctorLine, Enumerator, ModelLine
 from agents.cli.common import guarded
+from agents.cli.tapes import read_tapes, tape_lines
 from agents.report.result import BUCKETS
 from agents.report.words import moment, money, plural, reputation, seconds, short_id
 from contracts.bindings import Contracts
@@ -47,14 +48,32 @@ PLAIN_GAP = "  "
 @click.option(
     "--limit", default=20, show_default=True, type=click.IntRange(1), help="Newest cases, best doctors."
 )
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="Folder of a model owner on this machine: its tapes are shown alone.",
+)
 @click.option("--json", "as_json", is_flag=True, help="For machines: everything, unshortened.")
 @guarded
-def status(rpc: str, book: Path, prefix: str, doctor: str, closed: bool, limit: int, as_json: bool) -> None:
+def status(
+    rpc: str,
+    book: Path,
+    prefix: str,
+    doctor: str,
+    closed: bool,
+    limit: int,
+    data: Path | None,
+    as_json: bool,
+) -> None:
     """Show open cases with their panels, and the money and reputation of doctors and models.
 
     Everything is read at one block, so it belongs together, and is public: verdicts are secret codes here, which only
     a case's patient and panel can tell apart. Needs no key.
     """
+    if data is not None:
+        tapes = read_tapes(data)
+        click.echo(json.dumps({"tapes": tapes}, indent=1) if as_json else "\n".join(tape_lines(tapes)))
+        return
     places = AddressBook.load(book)
     prefix = prefix.lower()
     if prefix and not prefix.startswith("0x"):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from protocols.case.patient import PatientCase
+from protocols.case.patient.session import COSTS
 from protocols.specialty import INSUFFICIENT
 
 HOW_TO_CHECK = (
@@ -70,6 +71,8 @@ def case_result(case: PatientCase, sizes: dict[str, int] | None = None) -> dict[
         },
         "bytes": {"blind inference": inference.get("bytes", 0)} | (sizes or {}),
         "seconds": {"blind inference": inference.get("seconds", 0.0)},
+        "blind": {k: inference[k] for k in ("rounds", *COSTS) if k in inference}
+        | {"quoted": dict(case.quotes[case.model]["costs"]) if case.model else {}},
     }
 
 

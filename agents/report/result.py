@@ -80,6 +80,15 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True)
+class Layer:
+    """What one layer of blind inference cost after the image went out."""
+
+    name: str
+    seconds: float
+    bytes: float
+
+
+@dataclass(frozen=True, slots=True)
 class CaseResult:
     """A finished case. `label` is the panel's verdict, None unless settled."""
 
@@ -98,6 +107,7 @@ class CaseResult:
     records: tuple[Mapping[str, object], ...]
     bytes: Mapping[str, float]
     seconds: Mapping[str, float]
+    layers: tuple[Layer, ...]
     scan: Mapping[str, object]
     timeline: tuple[Step, ...]
     transactions: tuple[Transaction, ...]
@@ -159,6 +169,7 @@ class CaseResult:
             records=tuple(item.mapping() for item in records.items()) if records.is_list else (),
             bytes=top.opt("bytes").numbers(),
             seconds=top.opt("seconds").numbers(),
+            layers=tuple(_layer(item) for item in top.opt("blind").opt("layers").items()),
             scan=top.opt("scan").mapping(),
             timeline=_timeline(top.opt("timeline").items()),
             transactions=tuple(_transaction(item) for item in top.opt("transactions").items()),
@@ -337,6 +348,11 @@ def _timeline(fields: list[Field]) -> tuple[Step, ...]:
         for field in fields
     ]
     return tuple(sorted(steps, key=lambda step: step.t))
+
+
+def _layer(item: Field) -> Layer:
+    found = item.numbers()
+    return Layer(item.at("name").text(), found.get("seconds", 0.0), found.get("bytes", 0.0))
 
 
 def _transaction(field: Field) -> Transaction:

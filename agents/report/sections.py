@@ -196,10 +196,19 @@ def effort_section(result: CaseResult) -> Html | None:
     tables = [
         _bars("Seconds by step", "Seconds", [(words(k), v, seconds(v)) for k, v in result.seconds.items()]),
         _bars("Bytes sent by step", "Bytes", [(words(k), v, size(v)) for k, v in result.bytes.items()]),
+        _layers(result),
     ]
     if not any(tables):
         return None
     return section("effort", "Where time and traffic went", h("div", {"class": "columns"}, tables))
+
+
+def _layers(result: CaseResult) -> Html | None:
+    """Blind inference after the image went out, in the order of the network."""
+    if not result.layers:
+        return None
+    rows = [[layer.name, seconds(layer.seconds), size(layer.bytes)] for layer in result.layers]
+    return table("Blind inference by layer", ("Layer", "Seconds", "Bytes"), rows, numeric=(1, 2))
 
 
 def _bars(caption: str, unit: str, values: Sequence[tuple[str, float, str]]) -> Html | None:
