@@ -57,9 +57,12 @@ def holds(secret: NDArray[np.generic], ring_bits: int, *parties: object) -> bool
     packed = PortableKernels().pack((want & ring).astype(np.uint32), ring_bits)
     forms = {packed, want.astype("<i4").tobytes(), want.astype("<i8").tobytes(), secret.tobytes()}
     for thing in reachable(*parties):
-        if isinstance(thing, np.ndarray) and thing.dtype.kind in "iuf" and thing.size == want.size:
+        numbers = isinstance(thing, np.ndarray) and thing.dtype.kind in "iuf"
+        if numbers and thing.size == want.size:
             if (np.sort(thing.astype(np.int64).reshape(-1) & ring) == ordered).all():
                 return True
-        elif isinstance(thing, bytes | bytearray) and any(form in bytes(thing) for form in forms):
-            return True
+        elif isinstance(thing, bytes | bytearray) or (numbers and thing.dtype == np.uint8):
+            held = bytes(thing)
+            if any(form in held for form in forms):
+                return True
     return False

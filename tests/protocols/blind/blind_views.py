@@ -68,8 +68,8 @@ def messages(frames: Frames) -> dict[Kind, list[bytes]]:
     """Bodies by kind; none here is longer than a frame."""
     made: dict[Kind, list[bytes]] = {}
     for _, data in frames:
-        frame = decode_frame(data)
-        made.setdefault(Kind(frame.kind), []).append(frame.body)
+        frame = decode_frame(bytes(data))
+        made.setdefault(Kind(frame.kind), []).append(bytes(frame.body))
     return made
 
 
@@ -89,19 +89,20 @@ def _shaped(values: NDArray[Any], width: int, batch: int) -> Field:
 
 
 def _mask_fields(clip: ClipSize, mask: Mask, batch: int, who: str) -> Group:
-    made = {f"{who} index": _shaped(mask.index, clip.width, batch)}
+    made = {f"{who} index": _shaped(mask.index, 16, batch)}
     for i, words in enumerate(mask.words):
-        made[f"{who} word {i}"] = _shaped(words, clip.ring_bits, batch)
-    for i in range(clip.row_bytes):
-        made[f"{who} row {i}"] = _shaped(mask.rows[:, i], 8, batch)
+        made[f"{who} word {i}"] = _shaped(words, 24, batch)
+    for i, rows in enumerate(mask.rows.T):
+        made[f"{who} row {i}"] = _shaped(rows, 8, batch)
     return made
 
 
 def _look_up(clip: ClipSize, mask: Mask, m: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Written anew from the docstring of `masking.py`: one side's bit and nibble at m."""
     low, high, at = m & clip.ceiling, m >> clip.low_bits, np.arange(m.size)
-    bit = mask.rows[at, low >> 3].astype(np.int64) >> (low & 7) & 1
-    nibble = mask.rows[at, clip.low_bytes + (high >> 1)].astype(np.int64) >> (4 * (high & 1)) & 15
+    rows = mask.rows
+    bit = rows[at, low >> 3].astype(np.int64) >> (low & 7) & 1
+    nibble = rows[at, clip.low_bytes + (high >> 1)].astype(np.int64) >> (4 * (high & 1)) & 15
     return bit, nibble
 
 

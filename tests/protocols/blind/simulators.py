@@ -182,8 +182,7 @@ def _noise_of(item: Item, top: Topology, rng: np.random.Generator, n: int) -> by
     if item.kind is Kind.MASKED:
         return _noise(rng, total, clip.width)
     if item.kind is Kind.TABLES:
-        words = _noise(rng, count, clip.width) + _noise(rng, 8 * count, clip.ring_bits)
-        return words + rng.bytes(count * clip.row_bytes)
+        return rng.bytes(item.size)
     return _noise(rng, count, clip.open_bits if item.kind is Kind.OPEN else clip.reply_bits)
 
 

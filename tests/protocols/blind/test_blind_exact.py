@@ -258,4 +258,5 @@ def test_clips_longer_than_a_chunk(level: str) -> None:
 def test_clip_sizes_add_up() -> None:
     clip = ClipSize(20, 6, 3, 11)
     assert (clip.width, clip.ceiling, clip.low_bytes, clip.row_bytes) == (9, 63, 8, 12)
-    assert clip.correction_size(8) == 9 + 8 * 20 + 8 * 12
+    assert clip.element_bytes == 8 * 3 + 12
+    assert clip.correction_size(8) == 8 * (2 + 36)

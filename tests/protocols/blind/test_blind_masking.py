@@ -12,6 +12,7 @@ from protocols.blind import bucket
 from protocols.blind.bounds import clip_range, logit_range
 from protocols.blind.bytesio import IntArray
 from protocols.blind.kernels import ClipSize, Kernels, Mask, PortableKernels, Words
+from protocols.blind.kernels.interface import INDEX_BYTES
 from protocols.blind.kernels.portable import signed
 from protocols.blind.layers import Affine, Clip, Conv
 from protocols.blind.masking import CHUNK, ahead_word, chunks

@@ -31,9 +31,8 @@ TOP, NAME = NETWORK.topology, NETWORK.network_hash()
 BATCH = np.stack([images(TOP.input_shape, 1)[kind] for kind in ("random", "smooth")])
 KEYS, SESSION, TAPE = seeds(1), session(1), tape_of(session(1))
 WEIGHTS = ModelWeights(NETWORK, KEYS.model_dealer, KERNELS)
-DEALT = list(
-    deal_tape(Pads(TOP, NAME, KEYS.model_dealer), TapeSeeds(TAPE, KEYS.patient_dealer, KEYS.dealer), 2)
-)
+PADS = Pads(TOP, NAME, KEYS.model_dealer)
+DEALT = [bytes(f) for f in deal_tape(PADS, TapeSeeds(TAPE, KEYS.patient_dealer, KEYS.dealer), 2)]
 Change = Callable[[bytes], bytes]
 
 
@@ -402,7 +401,7 @@ def test_long_messages_travel_in_bounded_frames() -> None:
     network = fill(topology(nodes, (1, 128, 256), 24), 2)
     weights, name = ModelWeights(network, KEYS.model_dealer), network.network_hash()
     pads = Pads(network.topology, name, KEYS.model_dealer)
-    frames = list(deal_tape(pads, TapeSeeds(TAPE, KEYS.patient_dealer, KEYS.dealer)))
+    frames = [bytes(f) for f in deal_tape(pads, TapeSeeds(TAPE, KEYS.patient_dealer, KEYS.dealer))]
     assert max(len(f) for f in frames) == HEADER_BYTES + PART_BYTES
     at = next(i for i, f in enumerate(frames) if len(f) == HEADER_BYTES + PART_BYTES)
     assert frames[at][3] == frames[at + 1][3] == Kind.TABLES

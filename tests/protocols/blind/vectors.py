@@ -57,7 +57,8 @@ def vector(name: str, network: Network, kernels: Kernels) -> dict[str, Any]:
     session = draw(f"vector {name} session")
     patient, model, transcript = run_local(network, batch, seeds, session, kernels=kernels)
     frames = []
-    for sender, to, data in transcript:
+    for sender, to, sent in transcript:
+        data = bytes(sent)
         frame: dict[str, Any] = {
             "from": sender.value,
             "to": to.value,
