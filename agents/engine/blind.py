@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from agents.wire.channel import Channel, ChannelClosed
+from protocols.blind.kernels.interface import Buffer
 from protocols.blind.messages import Out, Role
 from protocols.blind.party import Party
 from protocols.errors import (
@@ -184,7 +185,7 @@ def _named(role: Role, error: CrypDocError) -> CrypDocError:
     return PeerLeft(f"the channel to the {role.value} broke: {error.fault}", _AGAIN)
 
 
-async def stream(frames: Iterator[bytes], channel: Channel, patience: float = FRAME_PATIENCE) -> int:
+async def stream(frames: Iterator[Buffer], channel: Channel, patience: float = FRAME_PATIENCE) -> int:
     """Send frames as they are made, the next one made while one is sent; the bytes sent.
 
     Raises `WireError` when the receiver is gone or takes nothing.
@@ -194,7 +195,7 @@ async def stream(frames: Iterator[bytes], channel: Channel, patience: float = FR
     while frame is not None:
         making = asyncio.create_task(asyncio.to_thread(next, frames, None))
         try:
-            await channel.send(frame, patience)
+            await channel.send(bytes(frame), patience)
         except WireError:
             await asyncio.gather(making, return_exceptions=True)
             raise

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from protocols.blind.bytesio import IntArray
 from protocols.blind.dealer import TapeSeeds, deal_tape
-from protocols.blind.kernels.interface import Kernels
+from protocols.blind.kernels.interface import Buffer, Kernels
 from protocols.blind.network import Network
 from protocols.blind.party import Clock
 from protocols.blind.patient import PatientParty, PatientResult
@@ -51,10 +51,10 @@ Images = NDArray[np.int64]
 
 
 # ---- tapes
-def check_tape(pads: Pads, seeds: TapeSeeds, batch: int, frames: Iterable[bytes]) -> None:
+def check_tape(pads: Pads, seeds: TapeSeeds, batch: int, frames: Iterable[Buffer]) -> None:
     """Raises `DealerCheated` unless `frames` are those of `seeds`. See `tape_detection`."""
     for due, came in zip_longest(deal_tape(pads, seeds, batch), frames):
-        if due != came:
+        if due is None or came is None or bytes(due) != bytes(came):
             raise DealerCheated(
                 "a tape that the dealer opened is not what its own seeds say",
                 "its tapes are thrown away; take another dealer",

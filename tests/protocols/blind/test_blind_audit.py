@@ -89,7 +89,7 @@ def test_a_lying_dealer_is_caught_at_the_stated_rate(corrupted: int) -> None:
                 frames = dealt[i]
                 if i in bad:
                     last = bytes(frames[-1])
-                        frames = [*frames[:-1], last[:-1] + bytes((last[-1] ^ 4,))]
+                    frames = [*frames[:-1], last[:-1] + bytes((last[-1] ^ 4,))]
                 check_tape(pads, seeds_of(i), 1, frames)
         except DealerCheated:
             caught += 1
