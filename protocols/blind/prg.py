@@ -1,7 +1,8 @@
 """Keyed streams: what a 32-byte seed expands to. AES-128 in counter mode under a key derived for one purpose.
 
-key = BLAKE2b-128(key = seed, person = "crypdoc/blind/2", each part of the context with its length before it).
-Two contexts never share a key, so the counter may start at zero and streams may be expanded in any order.
+key | first counter = BLAKE2b-256(key = seed, person = "crypdoc/blind/2", each part of the context with its length
+before it). Two contexts never share a key, so streams may be expanded in any order. The counter starts where
+nobody can foretell, so that who guesses keys tries them against one stream at a time, not against all at once.
 """
 
 from __future__ import annotations
@@ -30,10 +31,11 @@ class Stream(Secret):
             raise ProtocolError(
                 f"a seed is not {SEED_BYTES} bytes", "draw it afresh from the system's generator"
             )
-        h = hashlib.blake2b(key=seed, digest_size=KEY_BYTES, person=b"crypdoc/blind/2")
+        h = hashlib.blake2b(key=seed, digest_size=2 * KEY_BYTES, person=b"crypdoc/blind/2")
         for part in context:
             h.update(len(part).to_bytes(4, "big") + part)
-        self._cipher = Cipher(algorithms.AES(h.digest()), modes.CTR(bytes(16))).encryptor()
+        key, counter = h.digest()[:KEY_BYTES], h.digest()[KEY_BYTES:]
+        self._cipher = Cipher(algorithms.AES(key), modes.CTR(counter)).encryptor()
 
     def fill(self, made: Bytes) -> None:
         """Writes the next bytes into `made`, contiguous."""
