@@ -351,8 +351,7 @@ def _timeline(fields: list[Field]) -> tuple[Step, ...]:
 
 
 def _layer(item: Field) -> Layer:
-    found = item.numbers()
-    return Layer(item.at("name").text(), found.get("seconds", 0.0), found.get("bytes", 0.0))
+    return Layer(item.at("name").text(), item.at("seconds").number(), item.at("bytes").number())
 
 
 def _transaction(field: Field) -> Transaction:

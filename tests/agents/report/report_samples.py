@@ -127,6 +127,14 @@ def settled(**change: Any) -> dict[str, Any]:
             "scan_to_panel": 129_004,
             "certificate": 2_200,
         },
+        "blind": {
+            "rounds": 5,
+            "slots": 4,
+            "layers": [
+                {"name": "2 Clip", "seconds": 0.003, "bytes": 1200},
+                {"name": "image and result", "seconds": 0.5, "bytes": 90_000},
+            ],
+        },
         "seconds": {"prepare": 0.3, "quotes": 0.7, "blind_inference": 2.4, "panel": 6.9, "certificate": 0.6},
         "scan": {"file": "scan.png", "modality": "MR", "width": 192, "height": 192, "synthetic": True},
         "timeline": _timeline(),

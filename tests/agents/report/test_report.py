@@ -242,6 +242,15 @@ def test_only_the_fields_of_the_blueprint_are_needed() -> None:
     assert "automatic" not in words
 
 
+def test_layers_of_blind_inference_are_a_table() -> None:
+    page = render_report(settled(), scan_png())
+    assert "Blind inference by layer" in page
+    assert "2 Clip" in page
+    bare = settled()
+    del bare["blind"]
+    assert "by layer" not in render_report(bare, scan_png())
+
+
 def test_rounds_counted_from_nought_are_counted_from_one() -> None:
     result = settled(panel=[{**seat, "round": 0} for seat in settled()["panel"]])
     assert {seat.round for seat in CaseResult.parse(result).panel} == {1}
