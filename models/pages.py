@@ -48,7 +48,7 @@ def card_page(card: Card, parameters: int, size: int, stem: str) -> str:
     scores = _table(
         ("held out, integer network", card.held_out),
         ("held out, float network", card.held_out["float_network"]),
-        ("5-fold cross-validation, float", card.cross_validation),
+        (f"cross-validation ({card.cross_validation['folds']} of 5 folds), float", card.cross_validation),
     )
     exact, fitted, data = card.quantisation, card.calibration, card.training_data
     what, care, limits = _WORDS[card.domain]
@@ -77,13 +77,13 @@ Caution: {data["caution"]}. One fifth of the groups is held out; the weights hav
 
 With {card.held_out["n"]} pictures held out, the standard error of the accuracy is about
 {(card.held_out["accuracy"] * (1 - card.held_out["accuracy"]) / card.held_out["n"]) ** 0.5:.2f}: the
-cross-validation over all {card.cross_validation["n"]} is the steadier figure.
+cross-validation over {card.cross_validation["n"]} is the steadier figure.
 
 ![Reliability and separation]({stem}.png)
 
 Calibration: {fitted["method"]}'s scale {fitted["scale"]} and offset {fitted["offset"]}, fitted on the out-of-fold
 logits of the {fitted["n"]} training pictures (each from a network that had not seen it) and folded into the last layer:
-the probability is 1 / (1 + exp(-logit)). In cross-validation each fold is calibrated by a fit on the other four. By
+the probability is 1 / (1 + exp(-logit)). In cross-validation each fold is calibrated by a fit on the others. By
 confidence bucket (floors {", ".join(str(floor) for floor in card.thresholds)}):
 
 {_buckets(card.cross_validation["by_confidence"])}

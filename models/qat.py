@@ -52,7 +52,7 @@ class Rounder:
 
 @contextmanager
 def simulated(network: Backbone, images: NDArray[Any], low_bits: int) -> Iterator[None]:
-    """Within it the network's activations are rounded. images: int8 (n, C, H, W), for calibration; changes no weight."""
+    """Within it the network's activations are rounded; no weight changes. images: int8 (n, C, H, W), to calibrate."""
     rounders, hooks = [], []
     for layer in network.modules():
         signed = isinstance(layer, InvertedBlock)

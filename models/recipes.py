@@ -20,6 +20,8 @@ class Recipe:
 
     share: of the teacher's probability in the target, the rest being the label (Hinton 2015); 0 for no teacher.
     rounded_epochs: how many epochs, the last ones, feel activations of `rounded_bits` bits (`models.qat`).
+    refine: a second training after the first, all of whose epochs feel them.
+    roundings: runs of the integer network on each picture held out, each with its own stochastic rounding.
     source: side at which pictures are held before they are cropped at random to the network's own.
     """
 
@@ -31,8 +33,10 @@ class Recipe:
     share: float = 0.0
     source: int | None = None
     rounded_epochs: int = 0
+    refine: Plan | None = None
     rounded_bits: int = 8
     settings: Settings = field(default_factory=Settings)
+    roundings: int = 3
 
 
 RECIPES = {
@@ -45,10 +49,11 @@ RECIPES = {
             "EfficientNet-Lite0",
             "EfficientNet-Lite0",
             "brain",
-            replace(_TRANSFER, epochs=9, draws=2, rate=1e-3, mixup=0.2),
-            rounded_epochs=3,
-            settings=Settings(low_bits=10),
+            replace(_TRANSFER, epochs=10, draws=3, rate=1e-3, mixup=0.3),
+            refine=replace(_TRANSFER, epochs=3, draws=2, rate=3e-4, mixup=0.2),
+            settings=Settings(low_bits=9),
             share=0.5,
+            roundings=2,
         ),
         Recipe(
             "EfficientNet-Lite0-skin",
@@ -57,7 +62,8 @@ RECIPES = {
             replace(_TRANSFER, epochs=10, rate=2e-3, mixup=0.2, average=0.99, side_share=0.5, augment=_SKIN),
             source=192,
             rounded_epochs=3,
-            settings=Settings(low_bits=10),
+            settings=Settings(low_bits=9),
+            roundings=1,
         ),
     )
 }

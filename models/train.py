@@ -28,8 +28,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from models.dataset import DEFAULT, HELD_OUT, SKIN, Pictures, load_pictures, load_skin, variants
-from models.metrics import Labels, Logits, cross_fitted, figures, platt, reliability
+from models.dataset import DEFAULT, FOLDS, HELD_OUT, SKIN, Pictures, load_pictures, load_skin, variants
+from models.metrics import Labels, Logits, auc, cross_fitted, figures, platt, reliability
 from models.networks import ARCHITECTURES, Backbone, EfficientNetLite0, build, load_imagenet
 from models.networks.backbone import fold_in
 from models.pages import card_page, page_pictures
@@ -37,9 +37,10 @@ from models.qat import simulated
 from models.reader import SIDE, features
 from models.recipes import RECIPES, Recipe
 from models.scans import prepare
+from models.tame import tame
 from models.train_export import THRESHOLDS, encode, integer_logits, integer_network
 from models.train_files import write_together
-from models.train_loop import Material, Trainer, logits_of
+from models.train_loop import Material, Plan, Trainer, logits_of
 from models.train_reader import regress, train_reader
 from models.zoo import NETWORKS, WEIGHTS, Card
 from protocols.blind.network import Network
@@ -47,7 +48,6 @@ from protocols.blind.network import Network
 VARIANTS = 30
 CALIBRATION = 96  # pictures from which the ranges of the rounding that is simulated in training are taken
 TAUGHT = 10  # variants of each picture from which the second teacher learns
-ROUNDINGS = 3  # runs of the integer network on each held-out picture, each with its own stochastic rounding
 
 
 @dataclass(frozen=True)
@@ -137,9 +137,19 @@ def fit(
         for epoch in range(recipe.plan.epochs):
             if epoch == recipe.plan.epochs - recipe.rounded_epochs:
                 stack.enter_context(simulated(network, lessons.shown[:CALIBRATION], recipe.rounded_bits))
-            loss = trainer.epoch()
-            said(f"epoch {trainer.done}: loss {loss:.4f}")
-    return _first_output(trainer.result())
+            said(f"epoch {epoch + 1}: loss {trainer.epoch():.4f}")
+    made = _first_output(trainer.result())
+    return made if recipe.refine is None else refine(made, recipe, recipe.refine, lessons, seed)
+
+
+def refine(network: Backbone, recipe: Recipe, plan: Plan, lessons: Lessons, seed: int) -> Backbone:
+    """The network trained on by `plan`, with activations rounded as the engine will round them."""
+    material = Material(lessons.images, _targets(lessons, recipe))
+    trainer = Trainer(network, lessons.shown.shape[-1], material, plan, seed + 1)
+    with simulated(network, lessons.shown[:CALIBRATION], recipe.rounded_bits):
+        for _ in range(plan.epochs):
+            trainer.epoch()
+    return trainer.result()
 
 
 def _first_output(network: Backbone) -> Backbone:
@@ -165,10 +175,13 @@ def _targets(lessons: Lessons, recipe: Recipe) -> NDArray[np.float32]:
     return label[..., None].astype(np.float32)
 
 
-def by_fold(recipe: Recipe, lessons: Lessons, cache: Path | None = None) -> tuple[list[Backbone], Logits]:
-    """Each fold's network, which saw nothing of that fold, and every picture's logit from its own."""
+def by_fold(
+    recipe: Recipe, lessons: Lessons, cache: Path | None = None, folds: int = FOLDS
+) -> tuple[list[Backbone], Logits]:
+    """The first `folds` folds' networks, each of which saw nothing of its fold, and every picture's logit from the
+    network of its fold (0 for the other folds)."""
     networks, logits = [], np.zeros(len(lessons.labels))
-    for fold in range(int(lessons.folds.max()) + 1):
+    for fold in range(folds):
         inside = lessons.folds == fold
         kept = None if cache is None else cache / f"{recipe.name}-{fold}.pt"
         if kept is not None and kept.exists():
@@ -178,21 +191,26 @@ def by_fold(recipe: Recipe, lessons: Lessons, cache: Path | None = None) -> tupl
             network = fit(recipe, lessons.only(~inside), 1)
             if kept is not None:
                 torch.save(network.state_dict(), kept)
+        drawn = tame(network, lessons.shown[~inside][:CALIBRATION])
         logits[inside] = logits_of(network, lessons.shown[inside])[:, 0]
-        print(f"{recipe.name}: fold {fold} {figures(lessons.labels[inside], logits[inside])}", flush=True)
+        print(
+            f"{recipe.name}: fold {fold}, {drawn} channels tamed, {figures(lessons.labels[inside], logits[inside])}",
+            flush=True,
+        )
         networks.append(network)
     return networks, logits
 
 
 def train(
-    recipe: Recipe, lessons: Lessons, cache: Path | None = None
+    recipe: Recipe, lessons: Lessons, cache: Path | None = None, folds: int = FOLDS
 ) -> tuple[Backbone, Network, Card, bytes]:
-    """Steps 1 to 4 of the module's head; the last is the page's picture."""
+    """Steps 1 to 4 of the module's head on the first `folds` folds; the last of what it gives is the page's picture."""
     subject, labels = SUBJECTS[recipe.subject], lessons.labels
     held, seen = lessons.folds == HELD_OUT, lessons.folds != HELD_OUT
-    networks, outside = by_fold(recipe, lessons, cache)
-    scale, offset = platt(labels[seen], outside[seen])
-    honest = cross_fitted(labels, outside, lessons.folds)
+    networks, outside = by_fold(recipe, lessons, cache, folds)
+    told = lessons.folds < folds
+    scale, offset = platt(labels[seen & told], outside[seen & told])
+    honest = cross_fitted(labels[told], outside[told], lessons.folds[told])
     integers, agreement, opened = compare(networks, recipe, lessons, scale, offset)
     network, integer = networks[HELD_OUT], integers[HELD_OUT]
     plain = logits_of(network, lessons.shown[held])[:, 0]
@@ -213,16 +231,19 @@ def train(
             "float_network": figures(labels[held], plain),
         },
         cross_validation={
-            **figures(labels, honest),
-            "folds": 5,
-            "by_confidence": reliability(labels, honest, THRESHOLDS),
+            **figures(labels[told], honest),
+            "auc": round(
+                auc(labels[told], outside[told]), 4
+            ),  # of the logits as they were, not shifted fold by fold
+            "folds": folds,
+            "by_confidence": reliability(labels[told], honest, THRESHOLDS),
         },
         quantisation=agreement,
         calibration={
             "method": "Platt",
             "scale": round(scale, 4),
             "offset": round(offset, 4),
-            "n": int(seen.sum()),
+            "n": int((seen & told).sum()),
         },
         training_data={**subject.data, "n": int(seen.sum()), "of": len(labels)},
         licence="Apache-2.0",
@@ -230,7 +251,7 @@ def train(
         preparation=subject.preparation,
         domain=subject.domain,
     )
-    return network, integer, card, page_pictures(labels, honest, labels[held], opened[held])
+    return network, integer, card, page_pictures(labels[told], honest, labels[held], opened[held])
 
 
 def compare(
@@ -241,28 +262,30 @@ def compare(
     Returns the integer networks, figures of the comparison, and each picture's logit from the integer network.
     """
     floors = [math.log(p / (1 - p)) for p in THRESHOLDS]
-    count = len(lessons.labels)
-    opened, plain = np.zeros((ROUNDINGS, count)), np.zeros(count)
+    shown = lessons.folds < len(networks)
+    opened, plain = np.zeros((recipe.roundings, len(shown))), np.zeros(len(shown))
     integers = []
     for fold, network in enumerate(networks):
         inside = lessons.folds == fold
         fold_in(network, scale, offset)
         integers.append(integer_network(network, lessons.shown[~inside], floors, recipe.settings))
         plain[inside] = logits_of(network, lessons.shown[inside])[:, 0]
-        for run in range(ROUNDINGS):
+        for run in range(recipe.roundings):
             opened[run, inside] = integer_logits(integers[-1], lessons.shown[inside], seed=run)[:, 0]
-    same = (opened > 0) == (plain > 0)[None]
-    aucs = [figures(lessons.labels, row)["auc"] for row in opened]
+    labels, error = lessons.labels[shown], np.abs(opened - plain)[:, shown]
+    same = ((opened > 0) == (plain > 0)[None])[:, shown]
     told = {
         "ring_bits": integers[HELD_OUT].topology.ring_bits,
+        "low_bits": recipe.settings.low_bits,
         "overflow": "impossible",
         "same_class": round(float(same.mean()), 4),
-        "auc_float": figures(lessons.labels, plain)["auc"],
-        "auc_integer": round(float(np.mean(aucs)), 4),
-        "mean_logit_error": round(float(np.abs(opened - plain).mean()), 4),
-        "max_logit_error": round(float(np.abs(opened - plain).max()), 4),
-        "n": count,
-        "roundings": ROUNDINGS,
+        "auc_float": round(auc(labels, plain[shown]), 4),
+        "auc_integer": round(float(np.mean([auc(labels, row[shown]) for row in opened])), 4),
+        "mean_logit_error": round(float(error.mean()), 4),
+        "max_logit_error": round(float(error.max()), 4),
+        "n": int(shown.sum()),
+        "folds": len(networks),
+        "roundings": recipe.roundings,
     }
     return integers, told, opened[0]
 
@@ -329,6 +352,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--cache", type=Path, help="keeps each fold's network here, and takes up what is there"
     )
     parser.add_argument("--untaught", action="store_true", help="without the teacher on ImageNet features")
+    parser.add_argument(
+        "--folds",
+        type=int,
+        default=FOLDS,
+        choices=range(2, FOLDS + 1),
+        help="train and measure the first N folds",
+    )
     options = parser.parse_args(arguments)
     names = options.names or ["reader", *RECIPES]
     torch.set_num_threads(1)
@@ -348,7 +378,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if name in brain
             else skin_lessons(load_skin(options.skin), side, recipe.source or side)
         )
-        network, integer, card, picture = train(recipe, told, options.cache)
+        network, integer, card, picture = train(recipe, told, options.cache, options.folds)
         write(options.out, network, integer, card, picture)
         print(json.dumps({name: [card.held_out, card.cross_validation, card.quantisation]}, indent=1))
 
