@@ -11,7 +11,9 @@ from protocols.blind.kernels import ClipSize, Kernels, Mask, PortableKernels, Wo
 from protocols.blind.layers import Conv, ConvTranspose, Dense, Scale, Shape, Term
 from protocols.errors import ProtocolError
 
-native = pytest.importorskip("protocols.blind.kernels.native", reason="the native kernels were not built")
+native = pytest.importorskip(
+    "protocols.blind.kernels.native", reason="the native kernels were not built", exc_type=ImportError
+)
 PORTABLE = PortableKernels()
 LEVELS = native.levels()
 EDGES = np.array([0, 1, 0x7FFF, 0x8000, 0xFFFF, 0x10000, 0x7FFFFF, 0x800000, 0xFFFFFF, 0xFFFFFFFF], np.uint32)
