@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from models.networks import ARCHITECTURES, EfficientNetLite0, ResNet18, architecture, build, load_imagenet
+from models.qat import simulated
+from models.tame import tame
 from models.train_augment import Augment, augmented, plain
 from models.train_loop import Material, Plan, Trainer, logits_of
 from protocols.errors import UserError
@@ -118,3 +120,39 @@ def test_averaged_batch_norm_is_measured_on_the_pictures() -> None:
     assert norm.running_mean is not None
     assert float(norm.running_mean.abs().sum()) > 0
     assert not result.training
+
+
+def test_rounding_while_training_is_unbiased_and_leaves_no_trace() -> None:
+    images = np.random.default_rng(0).integers(-127, 128, (8, 3, 64, 64)).astype(np.int8)
+    torch.manual_seed(0)
+    network = build("ResNet18").eval()
+    before = logits_of(network, images)
+    with simulated(network, images, low_bits=8):
+        rounded = np.stack([logits_of(network, images) for _ in range(40)])
+    assert not np.array_equal(rounded[0], rounded[1])
+    spread = rounded.std(axis=0)
+    assert float(np.abs(rounded.mean(axis=0) - before).max()) < float(spread.max())
+    assert np.array_equal(logits_of(network, images), before)
+    with simulated(network, images, low_bits=3):
+        coarse = np.stack([logits_of(network, images) for _ in range(10)]).std(axis=0)
+    assert float(coarse.mean()) > 5 * float(spread.mean())
+
+
+def test_taming_draws_in_only_what_is_too_large() -> None:
+    images = np.random.default_rng(0).integers(-127, 128, (4, 3, 129, 129)).astype(np.int8)
+    torch.manual_seed(0)
+    network = build("EfficientNet-Lite0").eval()
+    stem = network.layers[0]
+    assert isinstance(stem, torch.nn.Conv2d)
+    kept = stem.weight.detach().clone()
+    assert tame(network, images) == 0
+    assert torch.equal(stem.weight, kept)
+    with torch.no_grad():
+        stem.weight[3] *= 1e4
+    assert tame(network, images) == 1
+    assert torch.equal(stem.weight[:3], kept[:3])
+    norm = network.layers[1]
+    assert isinstance(norm, torch.nn.BatchNorm2d)
+    worst = float(stem.weight[3].abs().sum()) / (1 + norm.eps) ** 0.5
+    assert worst <= 6 * 64 * 0.5 * 1.02
+    assert tame(build("LeNet"), images[:, :, :32, :32]) == 0
