@@ -12,7 +12,7 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from agents.dealer.register import Register
 from agents.engine import dealing
@@ -27,7 +27,10 @@ from protocols.errors import ProtocolError
 
 PADS_BYTES = 512 << 20  # of pads that are kept ready, 8 bytes a weight
 MOST_TAPE_BYTES = 4 << 30
+ROUND_LIMIT = 1800.0  # seconds of one round: a model that reads slowly cannot keep others waiting for ever
 PATIENCE = 300.0  # seconds until a model has said which tapes to open
+
+Owns = Callable[[str, bytes], Awaitable[bool]]
 
 
 class Hands:
@@ -89,10 +92,16 @@ class Hands:
         return self.seeds(tape, model, network, batch)
 
     # ---- tapes to be kept
-    async def stock(self, model: Channel) -> int:
-        """Serves one channel of purpose `dealing.STOCK`; tapes dealt. One channel at a time."""
+    async def stock(self, model: Channel, owns: Owns) -> int:
+        """Serves one channel of purpose `dealing.STOCK`; tapes dealt. One channel at a time.
+
+        owns: whether a wallet has registered a network, on chain: whoever has not gets nothing.
+        """
         wish = dealing.read_stock_order(await model.recv())
         order = wish.order
+        if not await owns(model.peer, order.network):
+            await model.send(dealing.sorry("this network is not registered by you on chain"))
+            return 0
         topology = Topology.decode(order.topology)
         self.register.sync(model.peer, order.network, order.batch, wish.kept)
         count, size = wish.count + wish.checked, tape_bytes(topology, order.batch)
@@ -102,7 +111,7 @@ class Hands:
         if objection:
             await model.send(dealing.sorry(objection))
             return 0
-        async with self._one:
+        async with self._one, asyncio.timeout(ROUND_LIMIT):
             pads = await asyncio.to_thread(self.pads, order)
             dealt = []
             for _ in range(count):

@@ -40,12 +40,19 @@ class DealerDuty(Duty[DealerCase]):
     async def _stock(self, channel: Channel) -> None:
         """A model lays tapes in."""
         begun = time.perf_counter()
-        count = await self.hands.stock(channel)
+        try:
+            count = await self.hands.stock(channel, self._owns)
+        except TimeoutError:
+            raise WireError("a model took too long over its tapes", "it asks again") from None
         if count:
             seconds = time.perf_counter() - begun
             counts = self.hands.register.counts()
             text = f"dealt {count} tapes to keep in {seconds:.1f} s; {counts.get('dealt', 0)} are with models"
             self.tell("tapes", text, counts=counts)
+
+    async def _owns(self, wallet: str, network: bytes) -> bool:
+        found = await self.ask(self.contracts.models.network(network))
+        return bool(found.active and found.owner == wallet)
 
     def accept(self, sender: str, said: Said) -> DealerCase | None:
         """A model asks to have a session dealt."""

@@ -26,6 +26,10 @@ NETWORK = fill(tiny(), 1)
 DEALER = "0x" + "11" * 20
 
 
+async def owns(wallet: str, network: bytes) -> bool:
+    return network == NETWORK.network_hash()
+
+
 class FakeDuty:
     """What a keeper asks of its duty, with a dealer at the other end of its channels."""
 
@@ -51,7 +55,7 @@ class FakeDuty:
     async def dial(self, wallet: str, what: str) -> Any:
         mine, theirs = pair()
         theirs.twist = self.lie
-        self.serving.append(asyncio.create_task(self.hands.stock(theirs)))
+        self.serving.append(asyncio.create_task(self.hands.stock(theirs, owns)))
         return mine
 
 

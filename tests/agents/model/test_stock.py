@@ -34,12 +34,16 @@ class Scene:
     def __init__(self, folder: Path, limits: Limits | None = None) -> None:
         self.register = Register(Store(None), limits)
         self.now = 1000.0
+        self.registered = True
         self.hands = Hands(Keyring(b"\1" * 32), self.register, lambda: self.now)
         self.tapes = TapeStore(folder / "tapes", 1 << 24)
         self.log = Store(None)
         self.trust = Trust(self.log)
         self.shelf = Shelf(DEALER, NAME, 2)
         self.lie: Frames = lambda number, frame: [frame]
+
+    async def owns(self, wallet: str, network: bytes) -> bool:
+        return self.registered and wallet == MODEL and network == NAME
 
     def work(self) -> Round:
         return Round(
@@ -58,7 +62,7 @@ class Scene:
 
         async def serve() -> None:
             try:
-                await self.hands.stock(at_dealer)
+                await self.hands.stock(at_dealer, self.owns)
             finally:
                 await at_dealer.close()
 
@@ -165,6 +169,14 @@ def test_what_a_model_may_have_without_paying(tmp_path: Path) -> None:
     assert asyncio.run(scene.round()) == 4
     scene.now += DAY + 1
     assert asyncio.run(scene.round()) == 4
+
+
+def test_who_has_not_registered_the_network_gets_nothing(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    scene.registered = False
+    with pytest.raises(ProtocolError, match="not registered"):
+        asyncio.run(scene.round())
+    assert scene.register.counts() == {}
 
 
 def test_how_many_a_model_may_keep(tmp_path: Path) -> None:
