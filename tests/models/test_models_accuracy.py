@@ -52,7 +52,9 @@ def figures_of(name: str, pictures: Pictures) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_network_is_as_good_as_its_card(name: str, pictures: Pictures, request: pytest.FixtureRequest) -> None:
+def test_network_is_as_good_as_its_card(
+    name: str, pictures: Pictures, request: pytest.FixtureRequest
+) -> None:
     said = load_card(name)
     got = figures_of(name, pictures if said.domain == "brain MRI" else request.getfixturevalue("skin"))
     assert got["n"] == said.held_out["n"]

@@ -35,7 +35,9 @@ def test_width_64_is_the_papers_resnet18() -> None:
     assert sum(value.numel() for value in ResNet18(1000, width=64).parameters()) == 11_689_512
 
 
-@pytest.mark.parametrize("word", ["resnet18", "RESNET-18", "efficientnet_lite0", "EfficientNet-Lite0", "lenet"])
+@pytest.mark.parametrize(
+    "word", ["resnet18", "RESNET-18", "efficientnet_lite0", "EfficientNet-Lite0", "lenet"]
+)
 def test_names_in_any_spelling(word: str) -> None:
     assert architecture(word).name in ARCHITECTURES
 
@@ -81,7 +83,9 @@ def test_augmentation_keeps_range_and_shape_and_follows_its_generator() -> None:
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
     still = Augment(turn=0, mirror=False, zoom=(0, 0), stretch=0, shift=0, gain=0, offset=0, tint=0, blur=0)
-    assert torch.allclose(augmented(images, 40, still, np.random.default_rng(0)), plain(images, 40), atol=1e-5)
+    assert torch.allclose(
+        augmented(images, 40, still, np.random.default_rng(0)), plain(images, 40), atol=1e-5
+    )
 
 
 def test_a_trainer_goes_on_where_its_state_was_taken() -> None:
@@ -112,7 +116,9 @@ def test_a_trainer_goes_on_where_its_state_was_taken() -> None:
 def test_averaged_batch_norm_is_measured_on_the_pictures() -> None:
     images = np.random.default_rng(0).integers(-127, 128, (16, 1, 3, 64, 64)).astype(np.int8)
     torch.manual_seed(0)
-    trainer = Trainer(build("ResNet18"), 64, Material(images, np.ones((16, 1, 1), np.float32)), Plan(epochs=2), 0)
+    trainer = Trainer(
+        build("ResNet18"), 64, Material(images, np.ones((16, 1, 1), np.float32)), Plan(epochs=2), 0
+    )
     trainer.epoch()
     result = trainer.result()
     norm = result.layers[1]

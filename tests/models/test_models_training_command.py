@@ -81,8 +81,7 @@ def test_a_run_ends_in_a_network_that_loads_and_every_file(options: Options) -> 
     with Image.open(out.with_suffix(".curves.png")) as curves:
         assert curves.width > 1000
     assert {path.name for path in out.parent.iterdir()} == {
-        f"mine.{word}"
-        for word in ("safetensors", "card.json", "metrics.json", "history.csv", "curves.png")
+        f"mine.{word}" for word in ("safetensors", "card.json", "metrics.json", "history.csv", "curves.png")
     }
     assert metrics["float"]["auc"] == 1
     both = metrics["validate_encrypted"]
@@ -102,7 +101,13 @@ def test_three_classes_of_every_mode_and_size(options: Options, tmp_path: Path) 
                 size = SIZES[index % len(SIZES)]
                 rows = np.random.default_rng(index).integers(0, 25, (size[1], size[0]))
                 rows[: size[1] // 2] += grey
-                path = tmp_path / "many" / part / label / f"{index}{'.tif' if mode in ('CMYK', 'I;16') else '.png'}"
+                path = (
+                    tmp_path
+                    / "many"
+                    / part
+                    / label
+                    / f"{index}{'.tif' if mode in ('CMYK', 'I;16') else '.png'}"
+                )
                 path.parent.mkdir(parents=True, exist_ok=True)
                 if mode == "I;16":
                     Image.fromarray((rows * 200).astype(np.uint16)).save(path)
@@ -126,7 +131,9 @@ def test_three_classes_of_every_mode_and_size(options: Options, tmp_path: Path) 
 
 
 def test_a_stopped_run_resumes_to_the_same_weights(options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = replace(options, max_epochs=3, training_run_out=options.training_run_out.with_name("whole.safetensors"))
+    whole = replace(
+        options, max_epochs=3, training_run_out=options.training_run_out.with_name("whole.safetensors")
+    )
     run(whole, Quiet())
 
     class Stopping(Quiet):
@@ -175,12 +182,16 @@ def test_wrong_folders_are_one_sentence_each(options: Options, tmp_path: Path) -
     refused("the class 'green', which the training folder has not")
     (tmp_path / "train" / "red" / "zz.png").write_bytes(b"not a picture")
     refused(r"zz\.png cannot be read")
-    (tmp_path / "train" / "red" / "zz.png").write_bytes((tmp_path / "train" / "red" / "0.png").read_bytes()[:200])
+    (tmp_path / "train" / "red" / "zz.png").write_bytes(
+        (tmp_path / "train" / "red" / "0.png").read_bytes()[:200]
+    )
     refused(r"zz\.png cannot be read")
 
 
 @pytest.mark.parametrize("at", [1, 3])
-def test_a_full_disk_leaves_nothing_half_written(options: Options, monkeypatch: pytest.MonkeyPatch, at: int) -> None:
+def test_a_full_disk_leaves_nothing_half_written(
+    options: Options, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
     count = 0
     real = os.fsync
 
@@ -234,13 +245,26 @@ def test_the_command_says_errors_in_a_sentence_and_help_teaches(options: Options
     told = runner.invoke(train, ["--help"])
     assert told.exit_code == 0
     assert "--validate-encrypted" in told.output
-    common = ["--source-dir-eval", str(options.source_dir_eval), "--training-run-out", str(options.training_run_out)]
+    common = [
+        "--source-dir-eval",
+        str(options.source_dir_eval),
+        "--training-run-out",
+        str(options.training_run_out),
+    ]
     failed = runner.invoke(train, ["--source-dir-train", "nowhere", *common])
     assert failed.exit_code == 2
     assert failed.output.startswith("crypdoc: there is no folder nowhere;")
     made = runner.invoke(
         train,
-        ["--source-dir-train", str(options.source_dir_train), *common, "--max-epochs", "1", "--batch-size", "8"],
+        [
+            "--source-dir-train",
+            str(options.source_dir_train),
+            *common,
+            "--max-epochs",
+            "1",
+            "--batch-size",
+            "8",
+        ],
     )
     assert made.exit_code == 0, made.output
     assert "integer network" in made.output
@@ -250,5 +274,11 @@ def test_the_command_says_errors_in_a_sentence_and_help_teaches(options: Options
 def test_the_script_is_the_same_command() -> None:
     script = Path(__file__).parents[2] / "scripts" / "enc_train.py"
     told = subprocess.run([sys.executable, str(script), "--help"], capture_output=True, text=True, check=True)
-    for option in ("--source-dir-train", "--source-dir-eval", "--training-run-out", "--backbone", "--num-classes"):
+    for option in (
+        "--source-dir-train",
+        "--source-dir-eval",
+        "--training-run-out",
+        "--backbone",
+        "--num-classes",
+    ):
         assert option in told.stdout

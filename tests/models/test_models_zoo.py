@@ -20,7 +20,13 @@ from protocols.errors import UserError
 
 
 BRAIN = [name for name in NETWORKS if load_card(name).domain == "brain MRI"]
-SIDES = {"LeNet": 32, "BigLeNet": 64, "ResNet18": 64, "EfficientNet-Lite0": 129, "EfficientNet-Lite0-skin": 129}
+SIDES = {
+    "LeNet": 32,
+    "BigLeNet": 64,
+    "ResNet18": 64,
+    "EfficientNet-Lite0": 129,
+    "EfficientNet-Lite0-skin": 129,
+}
 
 
 def logit(name: str, scan: Scan, seed: int | None = None) -> float:

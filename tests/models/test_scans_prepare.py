@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
+from PIL import Image
 from scan_files import GREY
 
-from models.scans import make_scan, prepare, synthetic_scan
+from models.scans import load_scan, make_scan, prepare, scan_bytes, scan_from_bytes, synthetic_scan
 from models.scans.head import head_box
+from models.scans.prepare import prepare_sides
 from models.scans.resample import resample
 from models.scans.scan import Pixels
 
@@ -80,3 +84,38 @@ def test_a_lesion_shows_in_the_asymmetry_where_it_is() -> None:
 
 def test_preparing_is_repeatable() -> None:
     assert np.array_equal(prepare(make_scan(GREY / 255), 3, 32), prepare(make_scan(GREY / 255), 3, 32))
+
+
+def test_colour_reaches_the_network_and_not_the_panel() -> None:
+    hues = np.zeros((60, 80, 3), dtype=np.uint8)
+    hues[:, :40, 0], hues[:, 40:, 2] = 200, 200
+    held = io.BytesIO()
+    Image.fromarray(hues).save(held, "PNG")
+    scan = load_scan(held.getvalue())
+    assert scan.colour is not None
+    assert scan.colour.shape == (60, 80, 3)
+    red, green, blue = prepare(scan, 3, 33, "rgb")
+    assert red[:, :12].min() > 50
+    assert red[:, -12:].max() == green.max() == -127
+    assert blue[:, -12:].min() > 50
+    assert scan_from_bytes(scan_bytes(scan)).colour is None
+    assert prepare(scan_from_bytes(scan_bytes(scan)), 3, 33, "rgb").shape == (3, 33, 33)
+
+
+def test_a_grey_picture_stored_in_colour_is_grey() -> None:
+    grey = np.random.default_rng(0).integers(0, 255, (60, 80, 1), dtype=np.uint8)
+    held = io.BytesIO()
+    Image.fromarray(np.repeat(grey, 3, axis=2)).save(held, "PNG")
+    scan = load_scan(held.getvalue())
+    assert scan.colour is None
+    planes = prepare(scan, 3, 40, "grey3")
+    assert np.array_equal(planes[0], planes[1])
+    assert int(planes.max()) - int(planes.min()) > 200
+    with pytest.raises(ValueError, match="no preparation"):
+        prepare(scan, 3, 40, "sepia")
+
+
+def test_several_sides_at_once_are_the_same_as_one_by_one() -> None:
+    scan = synthetic_scan(3, lesion=True)
+    for side, image in prepare_sides(scan, (32, 64, 129)).items():
+        assert np.array_equal(image, prepare(scan, 3, side))
