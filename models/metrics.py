@@ -123,13 +123,20 @@ def platt(labels: Labels, logits: Logits) -> tuple[float, float]:
     count = labels.sum(), len(labels) - labels.sum()
     target = np.where(labels == 1, (count[0] + 1) / (count[0] + 2), 1 / (count[1] + 2))
     design = np.stack([logits, np.ones(len(logits))], axis=1)
+
+    def loss(point: NDArray[np.float64]) -> float:
+        value = design @ point
+        return float((np.logaddexp(0, value) - target * value).sum())
+
     at = np.array([1.0, 0.0])
-    for _ in range(50):
+    for _ in range(100):
         probability = 1 / (1 + np.exp(-np.clip(design @ at, -60, 60)))
         slope = design.T @ (probability - target)
         curve = (design * (probability * (1 - probability))[:, None]).T @ design + 1e-6 * np.eye(2)
         move = np.linalg.solve(curve, slope)
-        at = at - np.clip(move, -2, 2)
+        while loss(at - move) > loss(at) + 1e-12 and float(np.abs(move).max()) > 1e-9:
+            move = move / 2  # a full step can overshoot where the logits boast
+        at = at - move
         if float(np.abs(move).max()) < 1e-9:
             break
     return max(float(at[0]), 1e-3), float(at[1])

@@ -1,4 +1,4 @@
-"""The committed weights are as good as their cards say, on pictures that none of them has seen, and as they should be."""
+"""The committed weights are as good as their cards say, on pictures none of them has seen, and as they should be."""
 
 from __future__ import annotations
 

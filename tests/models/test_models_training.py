@@ -12,10 +12,10 @@ import pytest
 from models import train as training
 from models.dataset import FOLDS, altered, load_pictures, split, variants
 from models.metrics import auc
-from models.reader import SIDE, features
-from models.scans import synthetic_scan, to_png
 from models.networks.backbone import fold_in
+from models.reader import SIDE, features
 from models.recipes import RECIPES
+from models.scans import synthetic_scan, to_png
 from models.train import Lessons, fit, main
 from models.train_loop import Plan, logits_of
 from models.train_reader import out_of_fold, regress

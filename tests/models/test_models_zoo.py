@@ -18,7 +18,6 @@ from models.zoo import BEST, NETWORKS, WEIGHTS, Card, load_card, load_network
 from protocols.blind.reference import nearest, run_reference, stochastic
 from protocols.errors import UserError
 
-
 BRAIN = [name for name in NETWORKS if load_card(name).domain == "brain MRI"]
 SIDES = {
     "LeNet": 32,
