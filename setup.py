@@ -6,6 +6,7 @@ SOURCES = "protocols/blind/kernels/csrc"
 NAMES = (
     "clip",
     "clip512",
+    "clip_rows",
     "conv",
     "conv_amx",
     "conv_avx2",

@@ -42,7 +42,7 @@ import numpy as np
 from protocols.blind.kernels.interface import ClipSize, Indices, Words
 
 CHUNK = 1 << 15  # elements of a clip that travel together
-WINDOW = 3  # chunks under way at once: M, P and the wire work at the same time
+WINDOW = 8  # chunks under way at once: M, P and the wire work at the same time
 
 
 def chunks(total: int) -> Iterator[slice]:

@@ -19,7 +19,7 @@ from protocols.errors import ProtocolError
 
 SEED_BYTES = 32
 KEY_BYTES = 16
-BLOCK = 1 << 18  # bytes that are encrypted at a time, small enough for the cache
+BLOCK = 1 << 16  # bytes that are encrypted at a time, small enough for the cache
 ZEROS = memoryview(bytes(BLOCK))
 
 

@@ -159,7 +159,8 @@ void clip_deal(int level, const Clip *c, size_t n, const Mask *patient, const ui
 #if CRYPDOC_X86
     if (level >= LEVEL_VNNI) {
         done = clip_words_512(c, n, patient, fresh, index, words);
-        dealt = clip_rows_512(c, n, patient, fresh, rows);
+        dealt = level == LEVEL_AMX ? clip_rows_vbmi(c, n, patient, fresh, rows) : 0;
+        dealt = dealt ? dealt : clip_rows_512(c, n, patient, fresh, rows);
     }
 #else
     (void)level;

@@ -166,6 +166,7 @@ size_t clip_close_512(const Clip *c, size_t n, const uint32_t *opened, const uin
 size_t clip_words_512(const Clip *c, size_t n, const Mask *patient, const uint32_t *fresh, uint8_t *index,
                       uint8_t *words);
 size_t clip_rows_512(const Clip *c, size_t n, const Mask *patient, const uint32_t *fresh, uint8_t *rows);
+size_t clip_rows_vbmi(const Clip *c, size_t n, const Mask *patient, const uint32_t *fresh, uint8_t *rows);
 size_t pack_512(const uint32_t *words, size_t count, int width, uint8_t *out);
 size_t unpack_512(const uint8_t *data, size_t count, int width, uint32_t *out);
 
