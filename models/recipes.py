@@ -53,7 +53,7 @@ RECIPES = {
             refine=replace(_TRANSFER, epochs=3, draws=2, rate=3e-4, mixup=0.2),
             settings=Settings(low_bits=9),
             share=0.5,
-            roundings=2,
+            roundings=1,
         ),
         Recipe(
             "EfficientNet-Lite0-skin",

@@ -35,22 +35,26 @@ def tame(network: Backbone, images: NDArray[np.int8], high_bits: int = 7, part: 
             assert norm.running_var is not None
             gain = (norm.weight / torch.sqrt(norm.running_var + norm.eps)).abs()
             room = part * _CEILING * 2 ** (high_bits - 1) / gain.clamp_min(1e-12)
-            cost = reach[convolution].repeat_interleave(convolution.kernel_size[0] ** 2)
             rows = convolution.weight.flatten(1)
+            taps = convolution.kernel_size[0] ** 2
+            if convolution.groups == 1:
+                cost = reach[convolution].repeat_interleave(taps).expand_as(rows)
+            else:  # depthwise
+                cost = reach[convolution][:, None].expand_as(rows)
             for channel in torch.nonzero((rows.abs() * cost).sum(1) > room).flatten().tolist():
-                rows[channel] = _drawn(rows[channel], cost, float(room[channel]))
+                rows[channel] = _drawn(rows[channel], cost[channel], float(room[channel]))
                 drawn += 1
     return drawn
 
 
 def _triples(network: Backbone) -> Iterator[tuple[nn.Conv2d, nn.BatchNorm2d]]:
-    """Every full convolution that a batch norm and a ReLU6 follow."""
+    """Every full or depthwise convolution that a batch norm and a ReLU6 follow."""
     for chain in (layer for layer in network.modules() if isinstance(layer, nn.Sequential)):
         layers = list(chain)
         for first, second, third in zip(layers, layers[1:], layers[2:], strict=False):
             if (
                 isinstance(first, nn.Conv2d)
-                and first.groups == 1
+                and first.groups in (1, first.out_channels)
                 and isinstance(second, nn.BatchNorm2d)
                 and isinstance(third, nn.ReLU6)
             ):
