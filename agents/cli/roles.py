@@ -151,7 +151,7 @@ def doctor(**options: Any) -> None:
 @click.option("--dealer", default="", help="Wallet of the dealer. [the first one announced]")
 @click.option(
     "--tape-budget",
-    default=512,
+    default=4096,
     show_default=True,
     type=click.IntRange(0),
     help="MB of disk for tapes that the dealer makes ahead of time; 0 has every session dealt live.",
@@ -174,7 +174,7 @@ def model(**options: Any) -> None:
 @network_options
 @click.option(
     "--unpaid-tapes",
-    default=2048,
+    default=8192,
     show_default=True,
     type=click.IntRange(0),
     help="MB a day dealt ahead for one model beyond what its paid sessions bring in.",

@@ -22,7 +22,7 @@ PAID_FACTOR = 4
 class Limits:
     """unpaid: bytes a day and model beyond what paid sessions brought in; outstanding: tapes that a model may keep."""
 
-    unpaid: int = 2 << 30
+    unpaid: int = 8 << 30
     outstanding: int = 256
 
 

@@ -114,6 +114,11 @@ class Keeper:
             size = costs(duty.network.topology, batch).tape
             kept = min(KEPT, TARGET - len(store.names(shelf)), store.room(size) - CHECKED)
             if kept < 1:
+                if store.budget < (1 + CHECKED) * size:
+                    self._tell_once(
+                        f"a round of tapes of {batch} images needs {(1 + CHECKED) * size / 1e6:.0f} MB and the budget "
+                        f"is {store.budget / 1e6:.0f} MB: sessions are dealt live"
+                    )
                 continue
             seed = duty.dealer_seed(dealer)
 

@@ -111,6 +111,14 @@ def test_it_stays_within_its_budget(tmp_path: Path) -> None:
     assert read_tapes(tmp_path)["bytes"] <= budget
 
 
+def test_a_budget_too_small_is_said_once(tmp_path: Path) -> None:
+    duty = FakeDuty()
+    play(duty, tmp_path, lambda: len(duty.told) > 0, 5000)
+    assert duty.told[0][0] == "tapes.trouble"
+    assert "dealt live" in duty.told[0][1]
+    assert duty.serving == []
+
+
 def test_batches_asked_for_last_are_stocked(tmp_path: Path) -> None:
     duty = FakeDuty()
     duty.keeper = Keeper(duty, tmp_path / "tapes", 1 << 24)  # type: ignore[arg-type]
