@@ -55,7 +55,7 @@ def _panel(draw: ImageDraw.ImageDraw, at: int, panel: dict[str, object]) -> None
             draw.line(spots, fill=ink, width=2 * _FINE, joint="curve")
         for x, y in spots if panel.get("dots") or len(spots) == 1 else []:
             draw.ellipse([x - 4 * _FINE, y - 4 * _FINE, x + 4 * _FINE, y + 4 * _FINE], fill=ink)
-        _text(draw, (box[0] + 8, box[1] + 6 + 15 * index), name, ink, 12)
+        _text(draw, (box[0] + 130 * index, box[3] + 26), name, ink, 12)
 
 
 def _frame(
@@ -73,7 +73,7 @@ def _frame(
         _text(draw, (across, foot + 6), f"{xs[0] + (xs[1] - xs[0]) * step / 4:.3g}", _GREY, 11, "ma")
     draw.rectangle([left * _FINE, top * _FINE, right * _FINE, foot * _FINE], outline=_GREY, width=_FINE)
     _text(draw, ((left + right) / 2, 10), str(panel["title"]), "black", 14, "ma")
-    _text(draw, ((left + right) / 2, foot + 26), str(panel["x"]), _GREY, 12, "ma")
+    _text(draw, (right, foot + 26), str(panel["x"]), _GREY, 12, "ra")
     _text(draw, (left, top - 6), str(panel.get("y", "")), _GREY, 11, "ls")
 
 
