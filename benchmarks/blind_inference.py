@@ -76,7 +76,12 @@ def compiled(name: str, folder: Path) -> Path:
         from models.compile import Settings, compile_network
 
         module = networks.folded(networks.make(name))
-        made = compile_network(module, networks.image(name, 4), 1 / 31, settings=Settings(low_bits=LOW_BITS, max_high_bits=HIGH_BITS))
+        made = compile_network(
+            module,
+            networks.image(name, 4),
+            1 / 31,
+            settings=Settings(low_bits=LOW_BITS, max_high_bits=HIGH_BITS),
+        )
         file.write_bytes(made.network.encode())
     return file
 

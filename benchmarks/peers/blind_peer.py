@@ -79,6 +79,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=10.0, help="time for repeated runs (default: 10)")
     parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument("--quick", action="store_true", help="two seconds of runs")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
     given = parser.parse_args(arguments)
     keep_freed_memory()
     network = Network.decode(given.file.read_bytes())
@@ -88,8 +90,11 @@ def main(arguments: list[str] | None = None) -> int:
     else:
         engine = BlindEngine(network, given.kernels)
     with engine:
-        told = measure(engine, network, given.batch, given.seconds, given.runs)
-    print(json.dumps(told | {"kernels": engine.kernels}))
+        told = measure(engine, network, given.batch, 2.0 if given.quick else given.seconds, given.runs)
+    told |= {"kernels": engine.kernels}
+    print(json.dumps(told))
+    if given.json:
+        given.json.write_text(json.dumps(told, indent=1) + "\n")
     return 0
 
 

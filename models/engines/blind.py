@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -128,7 +129,7 @@ class BlindEngine(Closing):
         """What each node took, by the model's clock; waiting for the patient included."""
         spent = bytes_by_place(self._topology, batch)
         made = []
-        for (_, before), (place, at) in zip(laps[:-1], laps[1:], strict=True):
+        for (_, before), (place, at) in pairwise(laps):
             node = self._topology.nodes[int(place)] if place >= 0 else None
             name = f"{int(place)} {type(node).__name__}" if node is not None else "logits"
             made.append(LayerCost(name, at - before, spent.get(int(place), 0)))
@@ -162,7 +163,7 @@ class BlindEngine(Closing):
 
 def _spawn(role: str, kernels: str, *ends: socket.socket) -> subprocess.Popen[bytes]:
     numbers = [end.fileno() for end in ends]
-    return subprocess.Popen(
+    return subprocess.Popen(  # noqa: S603 (our own interpreter and module)
         [sys.executable, "-m", "models.engines.blind_party", role, kernels, *map(str, numbers)],
         pass_fds=numbers,
         stdin=subprocess.DEVNULL,

@@ -14,6 +14,7 @@ import secrets
 import socket
 import sys
 import time
+from typing import Any
 
 from models.engines.link import Link, drive
 from models.engines.memory import keep_freed_memory
@@ -85,7 +86,7 @@ def serve_dealer(kernels: Kernels, patient: Link, model: Link) -> None:
         patient.send(json.dumps({"seconds": spent}).encode())
 
 
-def _order(frame: bytes, count: int) -> list[object]:
+def _order(frame: bytes, count: int) -> list[Any]:
     value = decode(frame, limit=MAX_ORDER)
     if not isinstance(value, list) or len(value) != count:
         raise ProtocolError("not an order that this process knows")

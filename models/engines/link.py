@@ -15,6 +15,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from protocols.blind.kernels import Buffer
 from protocols.blind.messages import MAX_FRAME_BYTES, Out, Role
 from protocols.blind.party import Party
 from protocols.errors import ProtocolError, WireError
@@ -51,7 +52,7 @@ class Link:
         """A frame that came, or None."""
         return self._ready.popleft() if self._ready else None
 
-    def put(self, frame: bytes) -> None:
+    def put(self, frame: Buffer) -> None:
         """Queues a frame and sends what the socket takes now."""
         self.sent += len(frame)
         self._out.append(memoryview(len(frame).to_bytes(4, "big")))
@@ -98,7 +99,7 @@ class Link:
         size = int.from_bytes(self._head, "big")
         if not 0 < size <= MAX_FRAME_BYTES:
             raise ProtocolError(f"a frame of {size} bytes is not within 1..{MAX_FRAME_BYTES}")
-        self._body, self._got = memoryview(np.empty(size, np.uint8)), 0
+        self._body, self._got = np.empty(size, np.uint8).data, 0
 
     def _finish(self) -> None:
         self._ready.append(self._body)
@@ -112,7 +113,7 @@ class Link:
             wait([self], until)
         return bytes(frame)
 
-    def send(self, frame: bytes, patience: float = PATIENCE) -> None:
+    def send(self, frame: Buffer, patience: float = PATIENCE) -> None:
         """Sends a frame whole."""
         until = time.monotonic() + patience
         self.put(frame)

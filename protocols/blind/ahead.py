@@ -17,7 +17,7 @@ from protocols.blind.weights import MaskedWeights
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Ahead(Secret):
-    """clips: p of each clip, flat, not reduced mod 2^B; logits: z1 of the logits, (n, L, 1, 1) or as the network makes."""
+    """clips: p of each clip, flat, not reduced mod 2^B; logits: z1 of the logits, (n, C, H, W)."""
 
     clips: tuple[Words, ...]
     logits: Words

@@ -83,6 +83,7 @@ class Reader:
         return value
 
     def ints(self, count: int) -> IntArray:
+        """What `Writer.ints` wrote of `count` values."""
         width = self.u8()
         if not 1 <= width <= 4:
             raise ProtocolError(f"the {self._what} holds an array of an unknown kind", "encode it again")

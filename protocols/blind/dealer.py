@@ -107,4 +107,4 @@ class _Dealer:
             for some, patient in self._masks.cells(step, part):
                 made = Mask(step.clip, index[some], data[some.start * size : some.stop * size])
                 kernels.deal(step.clip, patient, stream.words(some.stop - some.start), made)
-            yield Kind.TABLES, memoryview(room)
+            yield Kind.TABLES, room.data

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocols.blind.dealer import TapeSeeds, deal_tape
-from protocols.blind.kernels.interface import Kernels
+from protocols.blind.kernels.interface import Buffer, Kernels
 from protocols.blind.messages import Role
 from protocols.blind.model import ModelParty, ModelResult
 from protocols.blind.network import Network
@@ -18,7 +18,7 @@ from protocols.blind.secret import Secret
 from protocols.blind.session import UsedSessions
 from protocols.blind.weights import MaskedWeights, ModelWeights, Pads
 
-Transcript = list[tuple[Role, Role, bytes]]  # sender, receiver, frame
+Transcript = list[tuple[Role, Role, Buffer]]  # sender, receiver, frame
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -36,7 +36,7 @@ class Parties(Secret):
 
     patient: PatientParty
     model: ModelParty
-    tape: list[bytes]
+    tape: list[Buffer]
 
 
 def make_parties(
@@ -62,7 +62,7 @@ def make_parties(
 def run_parties(parties: Parties) -> Transcript:
     """Carries frames until all are done; returns them in the order sent."""
     transcript: Transcript = []
-    queue: deque[tuple[Role, Role, bytes]] = deque()
+    queue: deque[tuple[Role, Role, Buffer]] = deque()
     patient, model = parties.patient, parties.model
     queue.extend((Role.MODEL, out.to, out.frame) for out in model.start())
     queue.extend((Role.DEALER, Role.MODEL, frame) for frame in parties.tape)

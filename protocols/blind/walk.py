@@ -157,9 +157,11 @@ def _local(node: Node, wires: list[Wire]) -> Wire:
         rows = _windows(x, node, 2)
         x = sum(rows[1:], start=rows[0])
         columns = _windows(x, node, 3)
-        return sum(columns[1:], start=columns[0])
+        made: Wire = sum(columns[1:], start=columns[0])
+        return made
     if isinstance(node, GlobalSum):
-        return x.sum((2, 3), keepdims=True, dtype=x.dtype)
+        summed: Wire = x.sum((2, 3), keepdims=True, dtype=x.dtype)
+        return summed
     if isinstance(node, Upsample):
         return x.repeat(node.factor, axis=2).repeat(node.factor, axis=3)
     assert isinstance(node, Flatten)

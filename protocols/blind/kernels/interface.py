@@ -26,7 +26,7 @@ Buffer: TypeAlias = bytes | bytearray | memoryview
 
 WORDS = 8  # shared words an element of a clip: w1, w2, c, g, each for e = 0 and e = 1
 WORD_BYTES, INDEX_BYTES = 3, 2  # of a shared word (mod 2^24) and of a share of r (mod 2^16)
-CELL = 1 << 12  # elements whose preprocessing lies together: small enough for the cache
+CELL = 1 << 13  # elements whose preprocessing lies together: small enough for the cache
 OPEN_BITS, REPLY_BITS = 5, 3  # bits that ride beside m, and beside the reply's word
 
 
@@ -84,7 +84,7 @@ class ClipSize:
 class Mask(Secret):
     """One side's share of a clip's preprocessing, as it is drawn, sent and used.
 
-    index: uint16 (n,), mod 2^B. data: bytes, by cells of 4,096 elements; a cell of m elements has its words,
+    index: uint16 (n,), mod 2^B. data: bytes, by cells of 8,192 elements; a cell of m elements has its words,
     (8, m) of three bytes, little-endian, mod 2^K, and then its rows, (m, row_bytes).
     """
 

@@ -29,6 +29,9 @@ from protocols.blind.layers import Conv, ConvTranspose, Dense, Scale, Shape, Ter
 from protocols.blind.secret import Secret
 from protocols.errors import ProtocolError
 
+if getattr(_native, "LAYOUT", 0) != 2:
+    raise ImportError("the native kernels are of another build; run scripts/setup again")
+
 LEVELS = ("c", "avx2", "avx512-vnni", "amx")  # slowest first; the index is the level's number in C
 MAX_BITS = 24
 NARROW = 1 << 15

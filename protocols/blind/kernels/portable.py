@@ -76,6 +76,7 @@ class PortableOperator(Secret):
     def __init__(self, term: Term, weights: IntArray, bits: int) -> None:
         self._term, self._bits = term, bits
         self._scale = weights.astype(np.uint32)[:, None, None] if isinstance(term, Scale) else None
+        rows: IntArray
         if isinstance(term, Conv):
             rows = weights.reshape(1, term.groups, term.out // term.groups, -1)
         elif isinstance(term, ConvTranspose):
@@ -209,7 +210,8 @@ def _truth(clip: ClipSize) -> tuple[Bytes, Bytes]:
             pair = (q == 0) | ((q > 0) & (q < high // 2)) << 1
             tables[:, d] |= (pair << (2 * e)).astype(np.uint8)
     nibbles = tables.reshape(2 * high, high // 2, 2)
-    made = np.packbits(below, axis=1, bitorder="little"), nibbles[:, :, 0] | nibbles[:, :, 1] << 4
+    packed: Bytes = nibbles[:, :, 0] | nibbles[:, :, 1] << np.uint8(4)
+    made = np.packbits(below, axis=1, bitorder="little"), packed
     for table in made:
         table.setflags(write=False)
     return made

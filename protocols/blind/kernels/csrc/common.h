@@ -129,7 +129,8 @@ typedef struct {
 } Mask;
 
 #define WORD_BYTES 3
-#define CELL 4096 /* elements; the last cell may have fewer */
+#define CELL 8192 /* elements; the last cell may have fewer */
+#define LAYOUT 2  /* of masks and calls: a module left from another build is not used */
 
 static inline uint32_t load16(const uint8_t *p) { return p[0] | (uint32_t)p[1] << 8; }
 static inline uint32_t load24(const uint8_t *p) { return p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16; }

@@ -241,7 +241,7 @@ static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_native", NULL, -1, 
 
 PyMODINIT_FUNC PyInit__native(void) {
     PyObject *m = PyModule_Create(&module);
-    if (m && PyModule_AddFunctions(m, clip_methods) < 0) {
+    if (m && (PyModule_AddFunctions(m, clip_methods) < 0 || PyModule_AddIntConstant(m, "LAYOUT", LAYOUT) < 0)) {
         Py_DECREF(m);
         return NULL;
     }
