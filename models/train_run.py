@@ -279,7 +279,9 @@ def _compile(network: Backbone, data: _Data, screen: Screen) -> Network:
         return integer_network(network, images, [math.log(p / (1 - p)) for p in THRESHOLDS])
     except UserError:
         made = integer_network(network, images, [])
-        screen.say("the network is never sure enough for confidence buckets, and goes without; train it for longer")
+        screen.say(
+            "the network is never sure enough for confidence buckets, and goes without; train it for longer"
+        )
         return made
 
 

@@ -50,7 +50,7 @@ class InvertedBlock(nn.Module):
 
 
 class EfficientNetLite0(Backbone):
-    """3.4 million weights. `layers`: stem (3), sixteen blocks, head (3), global average, ReLU, flatten, dropout, linear."""
+    """3.4 million weights. `layers`: stem (3), 16 blocks, head (3), mean, ReLU, flatten, dropout, linear."""
 
     def __init__(self, outputs: int = 1, dropout: float = 0.2) -> None:
         super().__init__()

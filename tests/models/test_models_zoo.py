@@ -66,7 +66,7 @@ def test_the_best_for_brain_mri_is_best_by_cross_validation() -> None:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_file_stays_under_a_few_megabytes(name: str) -> None:
-    assert (WEIGHTS / f"{NETWORKS[name]}.safetensors").stat().st_size < 6e6
+    assert (WEIGHTS / f"{NETWORKS[name]}.safetensors").stat().st_size < 7e6
 
 
 @pytest.mark.parametrize("name", BRAIN)
