@@ -15,7 +15,7 @@ from protocols.blind.kernels.interface import Buffer
 from protocols.errors import ProtocolError
 
 MAGIC = b"CB"
-VERSION = 2
+VERSION = 3
 SESSION_BYTES = 32
 HEADER_BYTES = 8 + SESSION_BYTES
 PART_BYTES = 1 << 22  # the most a frame carries; a longer message is several frames
