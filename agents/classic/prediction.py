@@ -186,7 +186,7 @@ class BlindPredictor:
         card, topology = bench.card, bench.topology
         assert card is not None
         assert topology is not None
-        image = await asyncio.to_thread(prepare, scan, card.channels, card.side)
+        image = await asyncio.to_thread(prepare, scan, card.channels, card.side, card.preparation)
         session = secrets.token_bytes(SESSION_BYTES)
         await bench.to_dealer.send(b"scan")
         await bench.to_model.send(session)

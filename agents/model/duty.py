@@ -190,6 +190,7 @@ class ModelDuty(Duty[ModelCase]):
                 "modalities": list(self.card.modalities),
                 "channels": self.card.channels,
                 "side": self.card.side,
+                "preparation": self.card.preparation,
                 "logit_scale": self.card.logit_scale,
                 **_figures(self.card),
                 **({"probes": self._probes} if self._probes else {}),

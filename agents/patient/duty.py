@@ -224,7 +224,11 @@ class PatientDuty(Duty[PatientCase]):
         scan = scan_from_bytes(self.store.blob(body["scan"]))
         card = body["card"]
         require_modality(scan, set(card["modalities"]))
-        image = await asyncio.to_thread(prepare, scan, int(card["channels"]), int(card["side"]))
+        sizes, how = (int(card["channels"]), int(card["side"])), str(card.get("preparation", "views"))
+        try:
+            image = await asyncio.to_thread(prepare, scan, *sizes, how)
+        except ValueError as error:
+            raise ProtocolError(f"the model asks for what cannot be prepared: {error}") from None
         async with await self.dial(body["dealer"], purpose("seed", session)) as to_dealer:
             given = await to_dealer.recv()
         tape, seed = self._blind.take(body, given)
