@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import lzma
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,8 @@ def plain_logits(network: Network, images: NDArray[np.int8]) -> Logits:
 
 
 def encode(network: Backbone, compiled: Network, weights: bool = True) -> bytes:
-    """The bytes of a .safetensors file: the integer network under "network", and the float weights beside it."""
+    """The bytes of a .safetensors file: the integer network under "network", compressed as .xz, and the float weights
+    beside it."""
     tensors: dict[str, NDArray[Any]] = {}
     if weights:
         state = network.state_dict()
@@ -70,6 +72,6 @@ def encode(network: Backbone, compiled: Network, weights: bool = True) -> bytes:
             for name, value in state.items()
             if not name.endswith("num_batches_tracked")
         }
-    tensors["network"] = np.frombuffer(compiled.encode(), dtype=np.uint8)
+    tensors["network"] = np.frombuffer(lzma.compress(compiled.encode(), preset=9), dtype=np.uint8)
     made: bytes = save(tensors)
     return made

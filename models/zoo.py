@@ -4,14 +4,15 @@
     image = prepare(scan, card.channels, card.side)
     card.probability(opened * network.topology.logit_scale)      # calibrated probability of tumour
 
-A network is a pair of files: `NAME.safetensors` (its float weights, and under "network" the bytes of the
-quantised `Network`) and `NAME.card.json` (what it is, how good, what it was trained on). The card names the
-network's hash, and a pair that does not belong together is refused.
+A network is a pair of files: `NAME.safetensors` (its float weights where it is small, and under "network" the bytes
+of the quantised `Network`, as they are or compressed as .xz) and `NAME.card.json` (what it is, how good, what it was
+trained on). The card names the network's hash, and a pair that does not belong together is refused.
 """
 
 from __future__ import annotations
 
 import json
+import lzma
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -33,6 +34,8 @@ NETWORKS = {
 }
 BEST = "EfficientNet-Lite0"  # for brain MRI, by cross-validation
 _MAX_CARD_BYTES = 64 * 1024
+MAX_NETWORK_BYTES = 256 << 20  # of a network unpacked
+_XZ, _XZ_MEMORY = b"\xfd7zXZ\x00", 128 << 20  # how .xz begins, and what unpacking may take (preset 9: 65 MB)
 _REMEDY = "restore the file, or name one of: " + ", ".join(NETWORKS)
 
 
@@ -131,7 +134,7 @@ def load_network(which: str | Path) -> tuple[Network, Card]:
         from safetensors.numpy import load
 
         tensors = load(path.read_bytes())
-        network = Network.decode(np.asarray(tensors["network"], dtype=np.uint8).tobytes())
+        network = Network.decode(_unpacked(np.asarray(tensors["network"], dtype=np.uint8).tobytes()))
     except OSError as error:
         raise UserError(f"the network file {path.name} cannot be read ({error.strerror})", _REMEDY) from error
     except (Exception, CrypDocError) as error:  # the safetensors parser has its own, undeclared errors
@@ -147,6 +150,18 @@ def load_network(which: str | Path) -> tuple[Network, Card]:
 def load_card(which: str | Path) -> Card:
     """The card alone, without reading the weights. Raises UserError as `load_network` does."""
     return _card(_path(which))
+
+
+def _unpacked(stored: bytes) -> bytes:
+    """A network's bytes, from .xz if they are. Raises ValueError: it is cut, has a tail, or unpacks to too much."""
+    if stored.startswith(_XZ):
+        reader = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY)
+        stored = reader.decompress(stored, MAX_NETWORK_BYTES + 1)
+        if len(stored) <= MAX_NETWORK_BYTES and (not reader.eof or reader.unused_data):
+            raise ValueError("the compressed network is cut or has a tail")
+    if len(stored) > MAX_NETWORK_BYTES:
+        raise ValueError("the network unpacks to too much")
+    return stored
 
 
 def _path(which: str | Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import lzma
 import math
 import shutil
 import subprocess
@@ -11,7 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load, save
 
+from models import zoo
 from models.scans import load_scan, prepare, sample_scan_path, synthetic_scan
 from models.scans.scan import Scan
 from models.zoo import BEST, NETWORKS, WEIGHTS, Card, load_card, load_network
@@ -66,7 +69,7 @@ def test_the_best_for_brain_mri_is_best_by_cross_validation() -> None:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_file_stays_under_a_few_megabytes(name: str) -> None:
-    assert (WEIGHTS / f"{NETWORKS[name]}.safetensors").stat().st_size < 7e6
+    assert (WEIGHTS / f"{NETWORKS[name]}.safetensors").stat().st_size < 4 << 20
 
 
 @pytest.mark.parametrize("name", BRAIN)
@@ -125,7 +128,9 @@ def test_unknown_damaged_and_mismatched_files_are_the_persons_to_mend(tmp_path: 
     assert load_network(path)[1].name == "LeNet"
 
     whole = path.read_bytes()
-    for damage in (b"", whole[:100], whole[:-5], b"\x00" * 500, whole.replace(b"CDN2", b"CDN9", 1)):
+    inner = lzma.decompress(load(whole)["network"].tobytes())
+    foreign = save({"network": np.frombuffer(inner.replace(b"CDN2", b"CDN9", 1), np.uint8)})
+    for damage in (b"", whole[:100], whole[:-5], b"\x00" * 500, foreign):
         path.write_bytes(damage)
         with pytest.raises(UserError, match="damaged or not a CrypDoc network"):
             load_network(path)
@@ -149,6 +154,38 @@ def test_unknown_damaged_and_mismatched_files_are_the_persons_to_mend(tmp_path: 
     card_path.unlink()
     with pytest.raises(UserError, match="cannot be read"):
         load_network(path)
+
+
+def test_a_network_is_read_plain_or_compressed_and_never_unpacks_without_bound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = copied(tmp_path)
+    whole = load_network(path)[0].encode()
+
+    def store(data: bytes) -> None:
+        path.write_bytes(save({"network": np.frombuffer(data, np.uint8)}))
+
+    packed = lzma.compress(whole)
+    for good in (whole, packed, lzma.compress(whole, preset=9)):
+        store(good)
+        assert load_network(path)[0].encode() == whole
+    flipped = packed[:-200] + bytes([packed[-200] ^ 1]) + packed[-199:]
+    for bad in (packed[:-20], packed[:200], packed + b"x", packed + packed, flipped, lzma.compress(packed)):
+        store(bad)
+        with pytest.raises(UserError, match="damaged or not a CrypDoc network"):
+            load_network(path)
+    bomb = lzma.LZMACompressor()
+    zeros = bytes(1 << 20)
+    store(b"".join([*(bomb.compress(zeros) for _ in range(300)), bomb.flush()]))
+    with pytest.raises(UserError, match="damaged or not a CrypDoc network"):
+        load_network(path)
+    for form in (whole, packed):
+        store(form)
+        monkeypatch.setattr(zoo, "MAX_NETWORK_BYTES", len(whole))
+        assert load_network(path)[0].encode() == whole
+        monkeypatch.setattr(zoo, "MAX_NETWORK_BYTES", len(whole) - 1)
+        with pytest.raises(UserError, match="damaged or not a CrypDoc network"):
+            load_network(path)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
