@@ -54,6 +54,16 @@ WAN = ("40", "100")  # milliseconds there and back, Mbit/s each way
 QUICK = ("lenet-1x32x32",)
 
 
+def pooling(name: str) -> str:
+    """ResNet18 has its usual stem, which pools by the maximum; the other networks pool as they are."""
+    return "max" if name.startswith("resnet") else ""
+
+
+def asked(name: str, *more: str) -> tuple[str, ...]:
+    """A peer's arguments for a network."""
+    return name, *(("--pooling", pooling(name)) if pooling(name) else ()), *more
+
+
 def run(module: str, *arguments: str, timeout: float = 1800) -> Told:
     """What a peer's process printed last, as JSON; {"unavailable": why} when it could not run."""
     command = [sys.executable, "-m", f"benchmarks.peers.{module}", *arguments]
@@ -75,7 +85,7 @@ def compiled(name: str, folder: Path) -> Path:
         from benchmarks.peers import networks
         from models.compile import Settings, compile_network
 
-        module = networks.folded(networks.make(name))
+        module = networks.folded(networks.make(name, pooling(name)))
         made = compile_network(
             module,
             networks.image(name, 4),
@@ -97,7 +107,7 @@ def error_of(name: str, file: Path) -> float:
 
     network, image = Network.decode(file.read_bytes()), networks.image(name, 1)
     with torch.inference_mode():
-        right = networks.folded(networks.make(name))(image).double().numpy().ravel()
+        right = networks.folded(networks.make(name, pooling(name)))(image).double().numpy().ravel()
     steps = torch.round(image * 31).to(torch.int64).numpy()
     opened = run_reference(network, steps, stochastic(np.random.default_rng(1))).logits.ravel()
     return float(np.abs(opened * network.topology.logit_scale - right).mean() / np.abs(right).mean())
@@ -107,7 +117,7 @@ def compare(name: str, folder: Path, quick: bool, spu: bool) -> tuple[Told, list
     """One network: ours, plain, and, where there is a mark for it, CrypTen and SPU."""
     few = ("--quick",) if quick else ()
     file = compiled(name, folder)
-    plain = run("plain_peer", name, *few)
+    plain = run("plain_peer", *asked(name, *few))
     ours = run("blind_peer", str(file), *(("--seconds", "3") if quick else ()))
     told: Told = {"plain": plain, "blind": ours, "error": error_of(name, file)}
     made = [
@@ -132,10 +142,10 @@ def compare(name: str, folder: Path, quick: bool, spu: bool) -> tuple[Told, list
             figure(f"{name}: peak memory of a party", most_held, "B", "below 1 GiB", most_held < MOST_MEMORY)
         )
     if name in FASTER:
-        told["crypten"] = run("crypten_peer", name, *few)
+        told["crypten"] = run("crypten_peer", *asked(name, *few))
         made += against_crypten(name, ours, told["crypten"])
         if spu:
-            told["spu"] = run("spu_peer", name, *few)
+            told["spu"] = run("spu_peer", *asked(name, *few))
             if "seconds" in told["spu"]:
                 made.append(
                     figure(

@@ -11,7 +11,8 @@ from PIL import Image, ImageDraw
 
 Figure: TypeAlias = dict[str, Any]
 WIDE, TALL, EDGE = 720, 380, 60
-INK, OURS, THEIRS, THIRD = (40, 40, 40), (20, 110, 180), (190, 80, 40), (120, 120, 120)
+INK = (40, 40, 40)
+COLOURS = ((20, 110, 180), (110, 180, 230), (150, 150, 150), (190, 80, 40), (225, 160, 60))
 
 
 def figure(name: str, value: float, unit: str, bar: str | None = None, holds: bool | None = None) -> Figure:
@@ -44,6 +45,11 @@ def markdown(figures: list[Figure]) -> str:
     return "\n".join(rows)
 
 
+def told(value: float) -> str:
+    """Three significant digits, without an exponent."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def _log_position(value: float, low: float, high: float, length: float) -> float:
     from math import log10
 
@@ -66,12 +72,12 @@ def lines(path: Path, title: str, unit: str, series: dict[str, dict[float, float
         return EDGE + across, TALL - EDGE - _log_position(y, low_y, high_y, tall)
 
     for number, (name, points) in enumerate(series.items()):
-        colour = (OURS, THEIRS, THIRD)[number % 3]
+        colour = COLOURS[(0, 3)[number % 2]]
         places = [at(float(x), y) for x, y in points.items()]
         draw.line(places, colour, 2)
         for (x, y), (key, value) in zip(places, points.items(), strict=True):
             draw.ellipse((x - 3, y - 3, x + 3, y + 3), colour)
-            draw.text((x, y - 16), f"{value:.3g}", colour, anchor="mm", font_size=11)
+            draw.text((x, y - 16), told(value), colour, anchor="mm", font_size=11)
             draw.text((x, TALL - EDGE + 12), f"{float(key):g}", INK, anchor="mm", font_size=11)
         draw.text((WIDE - EDGE, 14 + 16 * number), name, colour, anchor="ra", font_size=13)
     picture.save(path)
@@ -88,13 +94,13 @@ def bars(path: Path, title: str, unit: str, groups: dict[str, dict[str, float]])
     y, start = 44, 230
     for label, group in groups.items():
         for number, (name, value) in enumerate(group.items()):
-            colour = (OURS, THEIRS, THIRD)[number % 3]
+            colour = COLOURS[number % len(COLOURS)]
             length = _log_position(value, low, high, WIDE - start - 80)
             draw.rectangle((start, y, start + length, y + 16), colour)
             draw.text(
                 (start - 8, y + 8), f"{label if not number else ''}  {name}", INK, anchor="rm", font_size=12
             )
-            draw.text((start + length + 6, y + 8), f"{value:.3g}", INK, anchor="lm", font_size=12)
+            draw.text((start + length + 6, y + 8), told(value), INK, anchor="lm", font_size=12)
             y += 22
         y += 22
     picture.save(path)
