@@ -127,6 +127,7 @@ def compare(name: str, folder: Path, quick: bool, spu: bool) -> tuple[Told, list
         figure(f"{name}: relative logit error", told["error"], "ratio"),
     ]
     ratio, most = ours["seconds_online"] / plain["seconds"], OVER_PLAIN.get(name)
+    told["online over plain"] = ratio
     made.append(
         figure(
             f"{name}: online over plain", ratio, "times", most and f"at most {most:g}", most and ratio <= most
@@ -144,6 +145,9 @@ def compare(name: str, folder: Path, quick: bool, spu: bool) -> tuple[Told, list
     if name in FASTER:
         told["crypten"] = run("crypten_peer", *asked(name, *few))
         made += against_crypten(name, ours, told["crypten"])
+        if "seconds" in told["crypten"]:
+            told["times faster than CrypTen"] = told["crypten"]["seconds"] / ours["seconds"]
+            told["times fewer bytes than CrypTen"] = told["crypten"]["bytes_online"] / ours["bytes_online"]
         if spu:
             told["spu"] = run("spu_peer", *asked(name, *few))
             if "seconds" in told["spu"]:
@@ -214,7 +218,7 @@ def measure(quick: bool, spu: bool) -> Told:
                 answer["kernels"][name], made = without_native(name, compiled(name, folder), best)
                 answer["figures"] += made
         if not quick:
-            answer["growth"] = growth(folder, run, LOW_BITS)
+            answer["growth"] = growth(folder, run, LOW_BITS, HIGH_BITS)
             answer["accuracy"], made = accuracy_figures()
             answer["figures"] += made
     answer["minutes"] = round((time.time() - begun) / 60, 1)

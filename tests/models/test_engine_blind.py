@@ -48,6 +48,15 @@ def test_a_batch_says_what_each_image_says(network: Network) -> None:
     assert np.abs(whole.logits - single).max() < 0.08 * np.abs(single).max()
 
 
+def test_a_dealer_may_deal_while_the_model_computes(network: Network) -> None:
+    images = samples.images(network.topology, 2)
+    with BlindEngine(network) as engine:
+        first = engine.predict(images).logits
+        engine.overlap = True
+        second = engine.predict(images).logits
+    assert np.abs(first - second).max() < 0.08 * np.abs(first).max()
+
+
 def test_bytes_are_those_that_were_told(network: Network) -> None:
     """What the patient's socket moved, frame by frame, is the bill; the second time E is known."""
     images = samples.images(network.topology, 2)
