@@ -3,7 +3,8 @@
 
 python benchmarks/blind_inference.py                     everything, a quarter of an hour
 python benchmarks/blind_inference.py --quick             LeNet alone, without SPU and growth
-python benchmarks/blind_inference.py --json FILE         writes the figures, too; --plots FOLDER draws them
+python benchmarks/blind_inference.py --json FILE         writes the figures, too; --plots FOLDER draws them; --page FILE
+                                                         puts the table between the marks of a page
 python benchmarks/blind_inference.py --no-spu            leaves SPU out
 
 Each measurement is a process of its own, one thread a party, nothing else running; the best of several runs for all.
@@ -52,6 +53,7 @@ LENET_MILLISECONDS = 5.0
 MOST_MEMORY = 1 << 30
 WAN = ("40", "100")  # milliseconds there and back, Mbit/s each way
 QUICK = ("lenet-1x32x32",)
+BEGIN, END = "<!-- figures: begin (benchmarks/blind_inference.py) -->", "<!-- figures: end -->"
 
 
 def pooling(name: str) -> str:
@@ -229,6 +231,14 @@ def measure(quick: bool, spu: bool) -> Told:
     return answer
 
 
+def put_in_page(page: Path, table: str) -> None:
+    """Replaces what stands between the page's marks."""
+    text = page.read_text(encoding="utf-8")
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    page.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}", encoding="utf-8")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """The command. Returns 1 when a bar does not hold."""
     parser = argparse.ArgumentParser(
@@ -238,11 +248,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--no-spu", action="store_true", help="leave SPU out")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     parser.add_argument("--plots", type=Path, metavar="FOLDER", help="draw them there, as PNG")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="put the table between its marks")
     given = parser.parse_args(arguments)
     answer = measure(given.quick, not given.no_spu)
     print(markdown(answer["figures"]))
     if given.json:
         given.json.write_text(json.dumps(answer, indent=1) + "\n")
+    if given.page:
+        put_in_page(given.page, markdown(answer["figures"]))
     if given.plots:
         plots(answer, given.plots)
     return 0 if all(f["holds"] is not False for f in answer["figures"]) else 1
