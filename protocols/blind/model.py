@@ -81,7 +81,9 @@ class ModelParty(Party):
         if not self._in_turn(kind):
             raise bad_frame("its sender is not to speak now")
         if kind is Kind.LINEAR:
-            return kernels.unpack(body, n * prod(top.shapes[item.place + 1]), top.ring_bits)
+            return self._with_bias(
+                item.index, kernels.unpack(body, n * prod(top.shapes[item.place + 1]), top.ring_bits)
+            )
         if kind is Kind.MASKED:
             step = self._clips[item.index]
             return kernels.unpack(body, n * step.size, step.clip.width)
@@ -148,10 +150,18 @@ class ModelParty(Party):
             z0: Words = end.value
             return z0
 
+    def _with_bias(self, index: int, u: Words) -> Words:
+        """u + bias, ahead of the inference, flat."""
+        weights = self._weights
+        assert weights is not None
+        bias = weights.biases[index].astype(np.uint32)
+        made = u.reshape(self.batch, len(bias), -1)
+        made += bias[:, None]
+        return u
+
     def _affine(self, step: AffineStep, sources: list[Words], z: Words) -> Words:
         weights = self._weights
         assert weights is not None
-        z += weights.biases[step.index].astype(np.uint32)[:, None, None]
         weights.linear.add(step, sources, z)
         return z
 
