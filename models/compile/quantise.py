@@ -3,10 +3,10 @@
 A wire carries integers; its *unit* is the real value of one step, a channel. For a sum whose step is worth `a`,
 weight = round(w * unit_in / a) and bias = round(b / a); after a Clip one step is worth u = a * 2^S, with
 S = K - low_bits - high_bits. Calibration asks for a step u (`noise.steps`). Every high bit doubles the worst case
-that a Clip stands, and halves the weights. So for each number of high bits the steps are widened where the worst
-case over *every* image, by the intervals of `protocols.blind.bounds`, would not fit, and the number with the least
-noise at the logits is taken: of rounding activations, u^2 / 6, and of rounding weights, a^2 / 12 times the variance
-of the inputs (what their mean makes of it, the bias takes back).
+that a Clip stands, and halves the weights. So for each number of high bits, and as many low bits as a Clip then has
+room for, the steps are widened where the worst case over *every* image, by the intervals of `protocols.blind.bounds`,
+would not fit, and the pair with the least noise at the logits is taken: of rounding activations, u^2 / 6, and of
+rounding weights, a^2 / 12 times the variance of the inputs (what their mean makes of it, the bias takes back).
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ _FLOOR = 1e-4  # a channel that hardly fires is not given a finer step than this
 
 @dataclass(frozen=True)
 class Settings:
-    """ring_bits K; low_bits: levels of an activation, 2^low_bits; max_high_bits: the most a Clip may take."""
+    """ring_bits K; low_bits: an activation has 2^low_bits levels, or fewer where its Clip needs so many high bits that
+    both together would exceed `MAX_CLIP_BITS`; max_high_bits: the most a Clip may take."""
 
     ring_bits: int = 24
     low_bits: int = 8
@@ -86,7 +87,7 @@ class _Wire:
 
 @dataclass(frozen=True)
 class _Ask:
-    """What an activation that reads a sum asks of it."""
+    """What an activation of so many low bits that reads a sum asks of it."""
 
     value: int
     op: Act
@@ -141,7 +142,7 @@ class _Quantiser:
         self.integers: dict[int, tuple[Ints, ...]] = {}
         self.logit_unit = 1.0
         self.layers: list[tuple[int, LayerReport]] = []  # node, report
-        self.clips: dict[int, tuple[Clip, Real, Real]] = {}  # value: node without source, unit, widening
+        self.clips: dict[int, tuple[Clip, Real, Real]] = {}  # value: node without source, unit, unit asked
         # shapes and clip_shift of a topology that does not exist yet
         self.frame = Topology((1, 1, 1), (Affine((Scale(0),)),), ring_bits=settings.ring_bits)
 
@@ -161,20 +162,15 @@ class _Quantiser:
 
     def sum(self, value: int, op: Sum) -> None:
         made = self.real_sum(op)
-        asks = [
-            _Ask(r, act, *steps(act, self.figures[r], self.settings.low_bits))
-            for r in self.graph.readers(value)
-            if isinstance(act := self.graph.ops[r], Act)
-        ]
+        acts = {r: act for r in self.graph.readers(value) if isinstance(act := self.graph.ops[r], Act)}
         if value == self.graph.output:
             step, safe = self.logit_step(made)
         else:
-            step, safe = self.clip_step(made, asks)
+            step, safe = self.clip_step(made, acts)
         weights, bias, step = self.rounded(made, step, safe, uniform=value == self.graph.output)
-        for ask in asks:
-            clip, _, _ = self.clips[ask.value]
-            unit = step * 2.0 ** self.frame.clip_shift(clip)
-            self.clips[ask.value] = clip, unit, unit / np.maximum(ask.unit, 1e-300)
+        for reader in acts:
+            clip, _, asked = self.clips[reader]
+            self.clips[reader] = clip, step * 2.0 ** self.frame.clip_shift(clip), asked
         if value == self.graph.output:
             self.logit_unit = float(step[0])
         low, high = self.interval(made, weights, bias)
@@ -205,15 +201,17 @@ class _Quantiser:
         narrow = np.maximum(made.largest / _LARGEST, np.abs(made.op.bias) / half)
         return np.maximum(np.maximum(made.high / room[1], made.low / room[0]), narrow)
 
-    def clip_step(self, made: _Sum, asks: list[_Ask]) -> tuple[Real, tuple[int, int]]:
-        """Chooses the high bits; returns the sum's step and the range in which all its Clips are exact."""
+    def clip_step(self, made: _Sum, acts: dict[int, Act]) -> tuple[Real, tuple[int, int]]:
+        """Chooses high and low bits; returns the sum's step and the range in which all its Clips are exact."""
         best: tuple[float, Real, tuple[int, int]] | None = None
-        most = min(self.settings.max_high_bits, MAX_CLIP_BITS - self.settings.low_bits)
+        most = self.settings.max_high_bits
         for high_bits in range(1, most + 1):
-            clips = [Clip(0, self.settings.low_bits, high_bits, ask.lowest) for ask in asks]
-            shift = self.settings.ring_bits - self.settings.low_bits - high_bits
+            low_bits = min(self.settings.low_bits, MAX_CLIP_BITS - high_bits)
+            shift = self.settings.ring_bits - low_bits - high_bits
             if shift < 0:
                 break
+            asks = [_Ask(r, act, *steps(act, self.figures[r], low_bits)) for r, act in acts.items()]
+            clips = [Clip(0, low_bits, high_bits, ask.lowest) for ask in asks]
             ranges = [clip_range(self.frame, clip) for clip in clips]
             safe = max(r[0] for r in ranges), min(r[1] for r in ranges)
             wish = np.maximum.reduce([ask.unit for ask in asks])
@@ -222,12 +220,12 @@ class _Quantiser:
             unit = step * 2.0**shift
             weight = np.sum([self.gains[ask.value] for ask in asks], axis=0) + 1e-30
             noise = float((weight * (unit**2 * STEP_NOISE + step**2 * made.taps)).sum())
-            if _raised(asks, unit, self.settings.low_bits):
+            if _raised(asks, unit, low_bits):
                 continue
             if best is None or noise < best[0]:
                 best = noise, step, safe
                 for ask, clip in zip(asks, clips, strict=True):
-                    self.clips[ask.value] = clip, unit, unit
+                    self.clips[ask.value] = clip, unit, ask.unit
         if best is None:
             raise unsupported(
                 made.op.name,
@@ -278,11 +276,11 @@ class _Quantiser:
         return low, high
 
     def act(self, value: int, op: Act) -> None:
-        clip, unit, coarser = self.clips[value]
+        clip, unit, asked = self.clips[value]
         wire = self.wires[op.source]
         made = replace(clip, source=wire.index)
         low, high = node_interval(self.frame, replace(made, source=0), [(wire.low, wire.high)])
-        self.note(value, op, made, unit, coarser)
+        self.note(value, op, made, unit, unit / np.maximum(asked, 1e-300))
         self.emit(value, made, unit, low, high)
 
     def local(self, value: int, op: Op) -> None:

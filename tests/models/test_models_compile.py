@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from models.compile import Compiled, Settings, compile_network
 from protocols.blind.bounds import worst_case
-from protocols.blind.layers import Affine, Clip, Conv
+from protocols.blind.layers import MAX_CLIP_BITS, Affine, Clip, Conv
 from protocols.blind.network import Network
 from protocols.blind.reference import run_reference, stochastic
 from protocols.errors import UserError
@@ -281,6 +281,17 @@ def test_report_tells_of_every_layer() -> None:
 @pytest.mark.parametrize("low_bits", [5, 7, 10])
 def test_fewer_levels_are_coarser(low_bits: int) -> None:
     agrees(lenet(), images(side=16), 0.4 / 2 ** (low_bits - 5) + 0.05, low_bits)
+
+
+def test_a_clip_of_many_high_bits_has_fewer_low_bits() -> None:
+    """The second ceiling is far below the worst case, so 7 high bits leave room for 9 low ones of the 10 asked for."""
+    torch.manual_seed(0)
+    module = nn.Sequential(conv(3, 8), nn.ReLU(), conv(8, 8), nn.Hardtanh(0, 0.05), conv(8, 2))
+    compiled = agrees(module, images(), low_bits=10)
+    clips = [node for node in compiled.network.topology.nodes if isinstance(node, Clip)]
+    assert [clip.low_bits for clip in clips] == [10, 9]
+    assert [clip.low_bits for clip in clips] == [layer.low_bits for layer in compiled.report.layers[:-1]]
+    assert all(clip.low_bits == min(10, MAX_CLIP_BITS - clip.high_bits) for clip in clips)
 
 
 @st.composite
