@@ -25,6 +25,7 @@ import pytest
 from PIL import Image
 
 from models.scans import synthetic_scan
+from models.zoo import NETWORKS
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "scripts" / "predictor.py"
@@ -209,7 +210,7 @@ def test_a_damaged_network_is_one_sentence(tmp_path: Path) -> None:
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr.strip() == (
         "predictor: the network file lenet-brain-mri.safetensors is damaged or not a CrypDoc network; "
-        "restore the file, or name one of: LeNet, BigLeNet."
+        f"restore the file, or name one of: {', '.join(NETWORKS)}."
     )
 
 
