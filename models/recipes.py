@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from models.compile import Settings
 from models.train_augment import Augment
+from models.train_export import CALIBRATION
 from models.train_loop import Plan
 
 _SKIN = Augment(
@@ -22,6 +23,7 @@ class Recipe:
     rounded_epochs: how many epochs, the last ones, feel activations of `rounded_bits` bits (`models.qat`).
     refine: a second training after the first, all of whose epochs feel them.
     roundings: runs of the integer network on each picture held out, each with its own stochastic rounding.
+    calibration: pictures on which the compiler measures activations; what is larger than on these is cut.
     source: side at which pictures are held before they are cropped at random to the network's own.
     """
 
@@ -36,6 +38,7 @@ class Recipe:
     refine: Plan | None = None
     rounded_bits: int = 8
     settings: Settings = field(default_factory=Settings)
+    calibration: int = CALIBRATION
     roundings: int = 3
 
 
@@ -62,7 +65,8 @@ RECIPES = {
             replace(_TRANSFER, epochs=10, rate=2e-3, mixup=0.2, average=0.99, side_share=0.5, augment=_SKIN),
             source=192,
             rounded_epochs=3,
-            settings=Settings(low_bits=9),
+            settings=Settings(low_bits=10),
+            calibration=320,
             roundings=1,
         ),
     )

@@ -268,7 +268,8 @@ def compare(
     for fold, network in enumerate(networks):
         inside = lessons.folds == fold
         fold_in(network, scale, offset)
-        integers.append(integer_network(network, lessons.shown[~inside], floors, recipe.settings))
+        seen = lessons.shown[~inside]
+        integers.append(integer_network(network, seen, floors, recipe.settings, recipe.calibration))
         plain[inside] = logits_of(network, lessons.shown[inside])[:, 0]
         for run in range(recipe.roundings):
             opened[run, inside] = integer_logits(integers[-1], lessons.shown[inside], seed=run)[:, 0]

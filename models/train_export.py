@@ -20,7 +20,7 @@ from protocols.blind.network import Network
 from protocols.blind.reference import run_reference, stochastic
 
 THRESHOLDS = (0.65, 0.8, 0.92)  # least calibrated probability of the winning label, buckets 1 to 3
-_CALIBRATION = 128  # pictures, and as many mirrored, on which activations are measured
+CALIBRATION = 128  # pictures, and as many mirrored, on which activations are measured
 _BATCH = 16
 
 
@@ -29,10 +29,11 @@ def integer_network(
     images: NDArray[np.int8],
     floors: list[float],
     settings: Settings = Settings(),  # noqa: B008 (frozen)
+    calibration: int = CALIBRATION,
 ) -> Network:
-    """The network compiled; images: of the training set, int8 (n, C, H, W). Raises `UserError` where no scales make
-    it provable."""
-    rows = np.linspace(0, len(images) - 1, min(len(images), _CALIBRATION)).astype(np.int64)
+    """The network compiled; images: of the training set, int8 (n, C, H, W), of which `calibration` are looked at.
+    Raises `UserError` where no scales make it provable."""
+    rows = np.linspace(0, len(images) - 1, min(len(images), calibration)).astype(np.int64)
     shown = torch.from_numpy(images[rows]).float() * INPUT_SCALE
     plain = copy.deepcopy(network).eval()
     plain.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
