@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.tell import Figure, figure
-from models.dataset import DEFAULT, HELD_OUT, load_pictures
+from models.dataset import DEFAULT, HELD_OUT, SKIN, Pictures, load_pictures, load_skin
 from models.engines import make_engine
 from models.metrics import auc
 from models.scans import prepare
@@ -60,16 +60,21 @@ def accuracy_figures() -> tuple[Told, list[Figure]]:
         made.append(
             figure(f"{words}: ECE, cross-validated", ece, "", f"at most {MOST_ECE:g}", ece <= MOST_ECE)
         )
-    if (DEFAULT / "manifest.csv").is_file():
-        measured, figures = held_out_by_engine(best["neuroradiology"][1])
-        told["through the engine"], made = measured, made + figures
+    told["through the engine"] = []
+    for specialty, folder, load in (
+        ("neuroradiology", DEFAULT, load_pictures),
+        ("dermatology", SKIN, load_skin),
+    ):
+        if folder.is_dir():
+            measured, figures = held_out_by_engine(best[specialty][1], load())
+            told["through the engine"].append(measured)
+            made += figures
     return told, made
 
 
-def held_out_by_engine(name: str) -> tuple[Told, list[Figure]]:
-    """The held-out brain MRI slices through the blind engine and the plain one."""
+def held_out_by_engine(name: str, pictures: Pictures) -> tuple[Told, list[Figure]]:
+    """The held-out pictures through the blind engine and the plain one."""
     network, card = load_network(name)
-    pictures = load_pictures()
     chosen = [i for i, fold in enumerate(pictures.folds) if fold == HELD_OUT]
     images = np.stack(
         [prepare(pictures.scans[i], card.channels, card.side, card.preparation) for i in chosen]
@@ -92,9 +97,9 @@ def held_out_by_engine(name: str) -> tuple[Told, list[Figure]]:
         "largest_difference": float(np.abs(logits["blind"] - logits["plain"]).max()),
         "seconds_each": seconds / len(images),
     }
-    words = f"{name}, {len(images)} held-out slices through three processes"
+    words = f"{name}, {len(images)} held-out pictures through three processes"
     return told, [
         figure(f"{words}: same class as plain", same, "", f"at least {LEAST_SAME:g}", same >= LEAST_SAME),
         figure(f"{words}: AUC against plain", drop, "", f"at most {MOST_AUC_DROP:g}", drop <= MOST_AUC_DROP),
-        figure(f"{words}: a slice, dealer included", told["seconds_each"], "s"),
+        figure(f"{words}: a picture, dealer included", told["seconds_each"], "s"),
     ]
