@@ -291,6 +291,7 @@ def tiny(number: int) -> tuple[Network, Any]:
         modalities=("MR", "unknown"),
         channels=1,
         side=8,
+        preparation="grey3",
         logit_scale=0.01,
         held_out=held,
         summary=lambda: "a small network",
