@@ -180,7 +180,7 @@ def test_too_few_doctors_for_the_panel(stage: Stage, command: Command) -> None:
     assert "Traceback" not in ended.text
     assert any("refund" in line for line in ended.text.splitlines()), ended.text
     spent = 3 * 10**18 - stage.ledger.balance(patient.keyring.address)
-    assert spent < 4 * 10**16, "all but the prediction (four audit slots) and gas is back"
+    assert spent < 3 * 10**16, "all but the prediction (four audit slots) and gas is back"
 
 
 def test_a_bootstrap_peer_that_is_gone(stage: Stage, command: Command) -> None:
