@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.tell import Figure, figure
+from benchmarks.tell import Figure, measured
 from models.dataset import DEFAULT, HELD_OUT, SKIN, Pictures, load_pictures, load_skin
 from models.engines import make_engine
 from models.metrics import auc
@@ -36,14 +36,14 @@ def accuracy_figures() -> tuple[Told, list[Figure]]:
         best[card.specialty] = max(best.get(card.specialty, (0.0, "")), (cross["auc"], name))
         same, drop = quantised["same_class"], abs(quantised["auc_float"] - quantised["auc_integer"])
         made += [
-            figure(
+            measured(
                 f"{name}: same class, integer and float",
                 same,
                 "",
                 f"at least {LEAST_SAME:g}",
                 same >= LEAST_SAME,
             ),
-            figure(
+            measured(
                 f"{name}: AUC lost by encryption",
                 drop,
                 "",
@@ -55,10 +55,10 @@ def accuracy_figures() -> tuple[Told, list[Figure]]:
         least, ece = LEAST_AUC[specialty], load_card(name).cross_validation["ece"]
         words = f"{specialty}, best network {name}"
         made.append(
-            figure(f"{words}: AUC, cross-validated", value, "", f"at least {least:g}", value >= least)
+            measured(f"{words}: AUC, cross-validated", value, "", f"at least {least:g}", value >= least)
         )
         made.append(
-            figure(f"{words}: ECE, cross-validated", ece, "", f"at most {MOST_ECE:g}", ece <= MOST_ECE)
+            measured(f"{words}: ECE, cross-validated", ece, "", f"at most {MOST_ECE:g}", ece <= MOST_ECE)
         )
     told["through the engine"] = []
     for specialty, folder, load in (
@@ -66,8 +66,8 @@ def accuracy_figures() -> tuple[Told, list[Figure]]:
         ("dermatology", SKIN, load_skin),
     ):
         if folder.is_dir():
-            measured, figures = held_out_by_engine(best[specialty][1], load())
-            told["through the engine"].append(measured)
+            answer, figures = held_out_by_engine(best[specialty][1], load())
+            told["through the engine"].append(answer)
             made += figures
     return told, made
 
@@ -99,7 +99,9 @@ def held_out_by_engine(name: str, pictures: Pictures) -> tuple[Told, list[Figure
     }
     words = f"{name}, {len(images)} held-out pictures through three processes"
     return told, [
-        figure(f"{words}: same class as plain", same, "", f"at least {LEAST_SAME:g}", same >= LEAST_SAME),
-        figure(f"{words}: AUC against plain", drop, "", f"at most {MOST_AUC_DROP:g}", drop <= MOST_AUC_DROP),
-        figure(f"{words}: a picture, dealer included", told["seconds_each"], "s"),
+        measured(f"{words}: same class as plain", same, "", f"at least {LEAST_SAME:g}", same >= LEAST_SAME),
+        measured(
+            f"{words}: AUC against plain", drop, "", f"at most {MOST_AUC_DROP:g}", drop <= MOST_AUC_DROP
+        ),
+        measured(f"{words}: a picture, dealer included", told["seconds_each"], "s"),
     ]

@@ -29,7 +29,7 @@ sys.path.insert(0, str(HERE.parent))
 
 from benchmarks.accuracy import accuracy_figures  # noqa: E402
 from benchmarks.growth import growth  # noqa: E402
-from benchmarks.tell import Figure, figure, machine, markdown, plots  # noqa: E402
+from benchmarks.tell import Figure, machine, markdown, measured, plots  # noqa: E402
 
 Told = dict[str, Any]
 LOW_BITS, HIGH_BITS = 7, 5  # of a clip in the benchmark networks; `error` says what it costs
@@ -123,26 +123,28 @@ def compare(name: str, folder: Path, quick: bool, spu: bool) -> tuple[Told, list
     ours = run("blind_peer", str(file), *(("--seconds", "3") if quick else ()))
     told: Told = {"plain": plain, "blind": ours, "error": error_of(name, file)}
     made = [
-        figure(f"{name}: online", ours["seconds_online"] * 1e3, "ms"),
-        figure(f"{name}: in all, dealer included", ours["seconds"] * 1e3, "ms"),
-        figure(f"{name}: plain float32", plain["seconds"] * 1e3, "ms"),
-        figure(f"{name}: relative logit error", told["error"], "ratio"),
+        measured(f"{name}: online", ours["seconds_online"] * 1e3, "ms"),
+        measured(f"{name}: in all, dealer included", ours["seconds"] * 1e3, "ms"),
+        measured(f"{name}: plain float32", plain["seconds"] * 1e3, "ms"),
+        measured(f"{name}: relative logit error", told["error"], "ratio"),
     ]
     ratio, most = ours["seconds_online"] / plain["seconds"], OVER_PLAIN.get(name)
     told["online over plain"] = ratio
     made.append(
-        figure(
+        measured(
             f"{name}: online over plain", ratio, "times", most and f"at most {most:g}", most and ratio <= most
         )
     )
     if name == "lenet-1x32x32":
         online = ours["seconds_online"] * 1e3
         bar = f"below {LENET_MILLISECONDS:g}"
-        made.append(figure("lenet on loopback, online", online, "ms", bar, online < LENET_MILLISECONDS))
+        made.append(measured("lenet on loopback, online", online, "ms", bar, online < LENET_MILLISECONDS))
     if name == "resnet18-3x224x224":
         most_held = max(ours["memory"].values())
         made.append(
-            figure(f"{name}: peak memory of a party", most_held, "B", "below 1 GiB", most_held < MOST_MEMORY)
+            measured(
+                f"{name}: peak memory of a party", most_held, "B", "below 1 GiB", most_held < MOST_MEMORY
+            )
         )
     if name in FASTER:
         told["crypten"] = run("crypten_peer", *asked(name, *few))
@@ -154,7 +156,7 @@ def compare(name: str, folder: Path, quick: bool, spu: bool) -> tuple[Told, list
             told["spu"] = run("spu_peer", *asked(name, *few))
             if "seconds" in told["spu"]:
                 made.append(
-                    figure(
+                    measured(
                         f"{name}: over SPU semi2k", told["spu"]["seconds"] / ours["seconds"], "times faster"
                     )
                 )
@@ -164,13 +166,13 @@ def compare(name: str, folder: Path, quick: bool, spu: bool) -> tuple[Told, list
 def against_crypten(name: str, ours: Told, theirs: Told) -> list[Figure]:
     """Speed in all and bytes online, over CrypTen's; no figure holds when CrypTen could not run."""
     if "seconds" not in theirs:
-        return [figure(f"{name}: over CrypTen", 0.0, "times faster", theirs["unavailable"], False)]
+        return [measured(f"{name}: over CrypTen", 0.0, "times faster", theirs["unavailable"], False)]
     faster, least = theirs["seconds"] / ours["seconds"], FASTER[name]
     fewer = theirs["bytes_online"] / ours["bytes_online"]
     return [
-        figure(f"{name}: CrypTen", theirs["seconds"] * 1e3, "ms"),
-        figure(f"{name}: over CrypTen", faster, "times faster", f"at least {least:g}", faster >= least),
-        figure(
+        measured(f"{name}: CrypTen", theirs["seconds"] * 1e3, "ms"),
+        measured(f"{name}: over CrypTen", faster, "times faster", f"at least {least:g}", faster >= least),
+        measured(
             f"{name}: bytes online under CrypTen",
             fewer,
             "times fewer",
@@ -184,7 +186,10 @@ def wide_area(name: str, file: Path) -> tuple[Told, list[Figure]]:
     """Over an emulated wide-area network between patient and model."""
     told = run("blind_peer", str(file), "--wan", *WAN, "--seconds", "5", "--runs", "5")
     words = f"{name}: online over {WAN[0]} ms and {WAN[1]} Mbit/s"
-    made = [figure(words, told["seconds_online"], "s"), figure(f"{name}: round trips", told["rounds"], "")]
+    made = [
+        measured(words, told["seconds_online"], "s"),
+        measured(f"{name}: round trips", told["rounds"], ""),
+    ]
     return told, made
 
 
@@ -197,8 +202,8 @@ def without_native(name: str, file: Path, best: Told) -> tuple[Told, list[Figure
         told[kernels] = answer
         if "seconds" in answer:
             ratio = answer["seconds_online"] / best["seconds_online"]
-            made.append(figure(f"{name}: online with {kernels} kernels", ratio, f"times {best['kernels']}"))
-            made.append(figure(f"{name}: in all with {kernels} kernels", answer["seconds"] * 1e3, "ms"))
+            made.append(measured(f"{name}: online with {kernels} kernels", ratio, f"times {best['kernels']}"))
+            made.append(measured(f"{name}: in all with {kernels} kernels", answer["seconds"] * 1e3, "ms"))
     return told, made
 
 

@@ -29,6 +29,7 @@ sys.path.insert(0, str(HERE.parent))
 from eth_utils.crypto import keccak  # noqa: E402
 
 from benchmarks.meter import Machine  # noqa: E402
+from benchmarks.tell import figure, markdown  # noqa: E402
 from protocols.crypto.bls import add_keys, add_signatures  # noqa: E402
 from tests.contracts import world as world_module  # noqa: E402
 from tests.contracts.evm import Chain, Receipt  # noqa: E402
@@ -198,13 +199,6 @@ def gas_snapshot() -> dict[str, Gas]:
     return {"calls": dict(sorted(calls.items())), "cases": cases}
 
 
-def figure(
-    name: str, value: float, unit: str, bar: str | None = None, holds: bool | None = None
-) -> dict[str, Any]:
-    """One figure of the report."""
-    return {"name": name, "value": value, "unit": unit, "bar": bar, "holds": holds}
-
-
 def gas_figures(gas: dict[str, Gas]) -> list[dict[str, Any]]:
     """The snapshot as figures, and as ratios to others' figures."""
     calls, cases = gas["calls"], gas["cases"]
@@ -257,16 +251,6 @@ def demo_figures(runs: int) -> list[dict[str, Any]]:
 
 
 # ---------------------------------------------------------------------------------------------------- command
-
-
-def markdown(figures: list[dict[str, Any]]) -> str:
-    """The figures as a table."""
-    rows = ["| figure | value | unit | bar | holds |", "|---|--:|---|---|---|"]
-    for f in figures:
-        value = f"{f['value']:,}" if f["unit"] == "gas" else f"{f['value']:g}"
-        holds = {None: "", True: "yes", False: "NO"}[f["holds"]]
-        rows.append(f"| {f['name']} | {value} | {f['unit']} | {f['bar'] or ''} | {holds} |")
-    return "\n".join(rows)
 
 
 def main(arguments: list[str] | None = None) -> int:

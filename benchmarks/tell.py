@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from math import log10
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -16,8 +17,13 @@ COLOURS = ((20, 110, 180), (110, 180, 230), (150, 150, 150), (190, 80, 40), (225
 
 
 def figure(name: str, value: float, unit: str, bar: str | None = None, holds: bool | None = None) -> Figure:
-    """One figure of a report; four significant digits."""
-    return {"name": name, "value": float(f"{value:.4g}"), "unit": unit, "bar": bar, "holds": holds}
+    """One figure of a report."""
+    return {"name": name, "value": value, "unit": unit, "bar": bar, "holds": holds}
+
+
+def measured(name: str, value: float, unit: str, bar: str | None = None, holds: bool | None = None) -> Figure:
+    """A figure to four significant digits: what a measurement is worth."""
+    return figure(name, float(f"{value:.4g}"), unit, bar, holds)
 
 
 def machine() -> dict[str, Any]:
@@ -40,8 +46,9 @@ def markdown(figures: list[Figure]) -> str:
     """The figures as a table."""
     rows = ["| figure | value | unit | bar | holds |", "|---|--:|---|---|---|"]
     for f in figures:
+        value = f"{f['value']:,}" if f["unit"] == "gas" else f"{f['value']:g}"
         holds = {None: "", True: "yes", False: "NO"}[f["holds"]]
-        rows.append(f"| {f['name']} | {f['value']:g} | {f['unit']} | {f['bar'] or ''} | {holds} |")
+        rows.append(f"| {f['name']} | {value} | {f['unit']} | {f['bar'] or ''} | {holds} |")
     return "\n".join(rows)
 
 
@@ -51,8 +58,6 @@ def told(value: float) -> str:
 
 
 def _log_position(value: float, low: float, high: float, length: float) -> float:
-    from math import log10
-
     return (log10(value) - log10(low)) / (log10(high) - log10(low)) * length
 
 

@@ -45,10 +45,15 @@ CHUNK = 1 << 15  # elements of a clip that travel together
 WINDOW = 8  # chunks under way at once: M, P and the wire work at the same time
 
 
+def chunk(total: int, number: int) -> slice:
+    """The `number`-th chunk of a clip of `total` elements."""
+    return slice(number * CHUNK, min((number + 1) * CHUNK, total))
+
+
 def chunks(total: int) -> Iterator[slice]:
-    """The chunks of a clip of `total` elements, in order."""
-    for at in range(0, total, CHUNK):
-        yield slice(at, min(at + CHUNK, total))
+    """All chunks, in order."""
+    for number in range(-(-total // CHUNK)):
+        yield chunk(total, number)
 
 
 def ahead_word(clip: ClipSize, z1: Words, index: Indices) -> Words:

@@ -16,7 +16,7 @@ import numpy as np
 
 from protocols.blind import bucket
 from protocols.blind.kernels.interface import Buffer, Mask, Words
-from protocols.blind.masking import WINDOW, chunks
+from protocols.blind.masking import WINDOW, chunk, chunks
 from protocols.blind.messages import Item, Kind, Role, bad_frame
 from protocols.blind.party import Clock, Party, Script
 from protocols.blind.session import UsedSessions
@@ -89,7 +89,7 @@ class ModelParty(Party):
             return kernels.unpack(body, n * step.size, step.clip.width)
         if kind is Kind.TABLES:
             step = self._clips[item.index]
-            part = list(chunks(n * step.size))[item.part]
+            part = chunk(n * step.size, item.part)
             return Mask.read(step.clip, part.stop - part.start, body)
         if kind is Kind.MASKED_LOGIT:
             return kernels.unpack(body, n, top.logit_bits)
