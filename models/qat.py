@@ -19,7 +19,6 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from models.networks.backbone import Backbone
 from models.networks.efficientnet import InvertedBlock
 
 _LEAST = 1e-3  # a channel's range is at least this part of the widest channel's
@@ -51,7 +50,7 @@ class Rounder:
 
 
 @contextmanager
-def simulated(network: Backbone, images: NDArray[Any], low_bits: int) -> Iterator[None]:
+def simulated(network: nn.Module, images: NDArray[Any], low_bits: int) -> Iterator[None]:
     """Within it the network's activations are rounded; no weight changes. images: int8 (n, C, H, W), to calibrate."""
     rounders, hooks = [], []
     for layer in network.modules():

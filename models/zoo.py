@@ -134,7 +134,7 @@ def load_network(which: str | Path) -> tuple[Network, Card]:
         from safetensors.numpy import load
 
         tensors = load(path.read_bytes())
-        network = Network.decode(_unpacked(np.asarray(tensors["network"], dtype=np.uint8).tobytes()))
+        network = Network.decode(unpacked(np.asarray(tensors["network"], dtype=np.uint8).tobytes()))
     except OSError as error:
         raise UserError(f"the network file {path.name} cannot be read ({error.strerror})", _REMEDY) from error
     except (Exception, CrypDocError) as error:  # the safetensors parser has its own, undeclared errors
@@ -152,7 +152,7 @@ def load_card(which: str | Path) -> Card:
     return _card(_path(which))
 
 
-def _unpacked(stored: bytes) -> bytes:
+def unpacked(stored: bytes) -> bytes:
     """A network's bytes, from .xz if they are. Raises ValueError: it is cut, has a tail, or unpacks to too much."""
     if stored.startswith(_XZ):
         reader = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY)

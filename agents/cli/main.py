@@ -22,6 +22,7 @@ COMMANDS = {
     "verify": "agents.cli.verify:verify",
     "train": "agents.cli.train:train",
     "evaluate": "agents.cli.evaluate:evaluate",
+    "segment": "agents.cli.segment:segment",
 }
 
 

@@ -18,16 +18,19 @@ from models.networks.backbone import Backbone
 from models.networks.efficientnet import EfficientNetLite0, load_imagenet
 from models.networks.lenet import BigLeNet, LeNet
 from models.networks.resnet import ResNet18
+from models.networks.unet import SLICES, UNet
 from protocols.errors import UserError
 
 __all__ = [
     "ARCHITECTURES",
+    "SLICES",
     "Architecture",
     "Backbone",
     "BigLeNet",
     "EfficientNetLite0",
     "LeNet",
     "ResNet18",
+    "UNet",
     "architecture",
     "build",
     "load_imagenet",
