@@ -178,11 +178,8 @@ class Job:
         if name not in self._planes:
             self._planes[name] = np.load(self.folder / f"{name}.npy", mmap_mode="r")
         stack = self._planes[name]
-        plane: Greys
-        if axis == "z":
-            plane = stack[number]
-        else:
-            plane = stack[:, :, number] if axis == "x" else stack[:, number, :]
+        place = {"z": np.s_[number], "x": np.s_[:, :, number], "y": np.s_[:, number, :]}[axis]
+        plane: Greys = stack[place]
         return plane
 
     def _read_done(self) -> set[int]:

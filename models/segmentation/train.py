@@ -1,9 +1,9 @@
 """Train the networks of a suite: `python -m models.segmentation.train --data DIR --out DIR`.
 
-One U-Net for each task and axis, on labelled volumes of which every fourth is held out whole. bfloat16; AdamW, one cycle
-of the learning rate, a running mean of the weights; the loss is cross-entropy and soft Dice over the batch. The other
-task's mask is learnt beside the network's own, and that output is cut off at the end. In the last epochs activations
-are rounded as the blind engine will round them (`models.qat`).
+One U-Net for each task and axis, on labelled volumes of which every fourth is held out whole. bfloat16; AdamW, one
+cycle of the learning rate, a running mean of the weights; the loss is cross-entropy and soft Dice over the batch. The
+other task's mask is learnt beside the network's own (it helps), and that output is cut off at the end. In the last
+epochs activations are rounded as the blind engine will round them (`models.qat`).
 
 The x and y networks learn on planes along either of the two: files do not agree which of them runs from front to back.
 """
