@@ -80,8 +80,8 @@ def dice(value: float | None, missing: str) -> str:
     return missing if value is None else f"{value:.4f}"
 
 
-def rows(result: Mapping[str, Any], with_labels: bool) -> Iterator[tuple[str, str]]:
-    """Name and value of each figure of the run."""
+def made_of(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What was computed: name and value of each figure."""
     yield "Volume", word(result, "volume", UNKNOWN)
     yield "Voxels", " × ".join(str(side) for side in listed(result.get("shape"))) or UNKNOWN
     steps = [f"{step:g}" for step in map(_finite, listed(result.get("spacing_mm"))) if step is not None]
@@ -89,21 +89,24 @@ def rows(result: Mapping[str, Any], with_labels: bool) -> Iterator[tuple[str, st
     yield "Axes", ", ".join(AXES.get(axis, axis) for axis in word(result, "axes")) or UNKNOWN
     engine = word(result, "engine")
     yield "Engine", ENGINES.get(engine, engine) or UNKNOWN
-    if engine != "plain":
+    if engine == "blind":
         dealer = word(result, "dealer", UNKNOWN)
-        yield "Dealer", "none" if dealer == "none" else dealer
-    yield "Networks", word(result, "suite", UNKNOWN)
+        yield "Dealer", "local, on this machine" if dealer == "local" else dealer
+    yield "Set of networks", word(result, "suite", UNKNOWN)
     images, grid = number(result, "images"), number(result, "grid")
     shown = UNKNOWN if images is None else f"{images:,.0f}"
     yield "Images", shown if images is None or grid is None else f"{shown} of {grid:.0f} × {grid:.0f} pixels"
     yield "Lung", millilitres(number(result, "lung_ml"))
     yield "Infection", millilitres(number(result, "infection_ml"))
+
+
+def measured(result: Mapping[str, Any], with_labels: bool) -> Iterator[tuple[str, str]]:
+    """How near the masks are to others, and what they cost."""
     yield from _dices(result, with_labels)
     yield from _costs(result)
 
 
 def _dices(result: Mapping[str, Any], with_labels: bool) -> Iterator[tuple[str, str]]:
-    """Dice is 1 when two masks are one and 0 when they share no voxel."""
     lung = mapping(result.get("lung"))
     missing = NOT_MEASURED if with_labels else "no labels given"
     for task, source in (("Infection", result), ("Lung", lung)):
@@ -161,11 +164,14 @@ def who_learnt(result: Mapping[str, Any]) -> str:
     if word(result, "dealer") == "none":
         dealer = "There was no dealer. "
     else:
+        who = "The dealer" if engine == "blind" else "CrypTen's third party, which deals,"
         dealer = (
-            "The dealer learnt the number of images and nothing else. This holds while all follow the protocol "
-            "and the dealer works with neither side; a dealer and a model's owner who pool what they hold "
+            f"{who} learnt the number of images and nothing else. This holds while all follow the protocol "
+            "and who deals works with neither side: a dealer and a model's owner who pool what they hold "
             "see the picture. "
         )
+        if word(result, "dealer", "local") == "local":
+            dealer += "In this run all three were processes of one machine. "
     return (
         f"{model}{dealer}The answers were opened on the patient's machine alone, which made the masks and this page; "
         "the weights stayed with the model's owner."

@@ -39,8 +39,8 @@ def render(
         h(
             "main",
             {},
-            _notices(result),
             _figures(result, lung_found),
+            _notices(result),
             _viewer(study, counts, sheets),
             _pictures(sheets, montages),
             _computed(result, study.labels is not None),
@@ -138,6 +138,12 @@ def _severity(result: Mapping[str, Any]) -> Html:
         h("h2", {}, "Severity by that share"),
         h("p", {"class": "figure"}, "Not defined" if found is None else found.capitalize()),
         h("ol", {"class": "steps", "aria-hidden": "true"}, steps),
+        h(
+            "p",
+            {"class": "ends small quiet", "aria-hidden": "true"},
+            h("span", {}, "none"),
+            h("span", {}, "critical"),
+        ),
         h("p", {"class": "quiet small"}, "A measurement, not a diagnosis."),
     )
 
@@ -243,17 +249,17 @@ def _chart(counts: Counts, sheet: Sheets, first: bool) -> Html:
     if not known:
         drawing: Html = h("p", {"class": "quiet small"}, "No lung was found, so there is no share to draw.")
     else:
-        drawing = _bars(counts, percents, name)
+        drawing = _bars(counts, plane, name)
     return h(
         "figure",
         {"class": "chart", "id": f"chart-{plane.key}"},
         h("figcaption", {"class": "small quiet"}, name),
         drawing,
-        h("p", {"class": "ends small quiet"}, h("span", {}, plane.ends[0]), h("span", {}, plane.ends[1])),
     )
 
 
-def _bars(counts: Counts, percents: Sequence[float | None], name: str) -> Html:
+def _bars(counts: Counts, plane: Plane, name: str) -> Html:
+    percents = counts.percents()
     highest = max(value for value in percents if value is not None)
     top = next(scale for scale in _SCALES if highest <= scale)
     few = _FEW * int(counts.lung.max())
@@ -263,6 +269,7 @@ def _bars(counts: Counts, percents: Sequence[float | None], name: str) -> Html:
         if value:
             (pale if lung < few else strong).append(f"M{index} 100v-{100 * value / top:.4g}h1V100z")
     peak = percents.index(highest) + 1
+    ends = h("p", {"class": "ends small quiet"}, [h("span", {}, end) for end in plane.ends])
     told = f"{name}: at most {said.share(highest)}, in slice {peak} of {len(percents)}"
     drawing = h(
         "svg",
@@ -277,12 +284,9 @@ def _bars(counts: Counts, percents: Sequence[float | None], name: str) -> Html:
         h("path", {"class": "pale-bar", "d": raw("".join(pale))}) if pale else None,
         h("rect", {"class": "cursor", "width": 1, "height": 100, "x": -2}),
     )
-    return h(
-        "div",
-        {"class": "plot"},
-        h("span", {"class": "top small quiet", "aria-hidden": "true"}, f"{top} %"),
-        drawing,
-    )
+    note = h("p", {"class": "small quiet"}, "Pale: little lung in the slice.") if pale else None
+    scale = h("p", {"class": "small quiet", "aria-hidden": "true"}, f"{top} %")
+    return join([scale, drawing, ends, note])
 
 
 def _pictures(sheets: Sequence[Sheets], montages: Sequence[bytes]) -> Html:
@@ -290,7 +294,7 @@ def _pictures(sheets: Sequence[Sheets], montages: Sequence[bytes]) -> Html:
     shown = [
         h(
             "figure",
-            {"class": "card montage"},
+            {"class": "card montage", "tabindex": "0", "role": "group", "aria-label": sheet.plane.name},
             h("img", {"src": raw(f"data:image/jpeg;base64,{_text(content)}"), "alt": _alt(sheet.plane)}),
         )
         for sheet, content in zip(sheets, montages, strict=True)
@@ -304,14 +308,18 @@ def _alt(plane: Plane) -> str:
 
 
 def _computed(result: Mapping[str, Any], with_labels: bool) -> Html:
-    run = table("The run and what it measured", ("What", "Value"), list(said.rows(result, with_labels)))
+    heads = ("What", "Value")
+    made = table("The run", heads, list(said.made_of(result)))
+    caption = "Masks against others (Dice: 1 is the same, 0 shares nothing), and cost"
+    measured = table(caption, heads, list(said.measured(result, with_labels)))
     networks = [[task, axis, images, hexa(code)] for task, axis, images, code in said.networks(result)]
-    heads = ("Network", "Axis", "Images", "Hash")
     return section(
         "computed",
         "What was computed",
-        run,
-        table("The networks", heads, networks, numeric=(2,)) if networks else None,
+        h("div", {"class": "pair"}, made, measured),
+        table("The networks", ("Network", "Axis", "Images", "Hash"), networks, numeric=(2,))
+        if networks
+        else None,
     )
 
 

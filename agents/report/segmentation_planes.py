@@ -8,6 +8,7 @@ axis, column 0 the far end of the other.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -95,19 +96,35 @@ def count(study: Study, plane: Plane) -> Counts:
 
 
 def shrink(picture: NDArray[np.uint8], down: int, across: int) -> NDArray[np.uint8]:
-    """Means over blocks of `down` rows and `across` columns; blocks at the far edges may be smaller."""
+    """Rounded means over blocks of `down` rows and `across` columns; the far edges are repeated to fill blocks."""
     if down == across == 1:
         return picture
-    rows, columns = (np.arange(0, n, step) for n, step in zip(picture.shape, (down, across), strict=True))
-    sums = np.add.reduceat(np.add.reduceat(picture, rows, axis=0, dtype=np.uint32), columns, axis=1)
-    areas = np.outer(np.diff([*rows, picture.shape[0]]), np.diff([*columns, picture.shape[1]]))
-    means: NDArray[np.uint8] = ((sums + areas // 2) // areas).astype(np.uint8)
-    return means
+    area = down * across
+    total = np.full(_blocks(picture.shape, down, across), area // 2, np.uint32)
+    for part in _parts(picture, down, across):
+        total += part
+    return (total // area).astype(np.uint8)
 
 
 def shrink_mask(picture: NDArray[np.bool_], down: int, across: int) -> NDArray[np.bool_]:
     """The same for a mark: a block is marked where any of it is, so that no small mark is lost from sight."""
     if down == across == 1:
         return picture
-    rows, columns = (np.arange(0, n, step) for n, step in zip(picture.shape, (down, across), strict=True))
-    return np.logical_or.reduceat(np.logical_or.reduceat(picture, rows, axis=0), columns, axis=1)
+    marked = np.zeros(_blocks(picture.shape, down, across), np.bool_)
+    for part in _parts(picture, down, across):
+        marked |= part
+    return marked
+
+
+def _blocks(shape: tuple[int, ...], down: int, across: int) -> tuple[int, int]:
+    return -(-shape[0] // down), -(-shape[1] // across)
+
+
+def _parts(picture: NDArray[Any], down: int, across: int) -> Iterator[NDArray[Any]]:
+    """The pixels at each place within their blocks, as pictures of one pixel a block."""
+    rows, columns = _blocks(picture.shape, down, across)
+    missing = (0, rows * down - picture.shape[0]), (0, columns * across - picture.shape[1])
+    whole = np.pad(picture, missing, mode="edge")
+    for row in range(down):
+        for column in range(across):
+            yield whole[row::down, column::across]

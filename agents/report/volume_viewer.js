@@ -198,10 +198,11 @@
       const way = event.deltaY > 0 ? -1 : 1;
       if ((way > 0 && place() === last()) || (way < 0 && place() === 0)) return;
       event.preventDefault();
-      rolled += event.deltaMode === 0 ? event.deltaY : 40 * event.deltaY;
+      const pixels = event.deltaMode === 0 ? event.deltaY : 40 * event.deltaY;
+      rolled += Math.min(Math.max(pixels, -40), 40);
       const steps = Math.trunc(rolled / 40);
       rolled -= steps * 40;
-      if (steps) go(place() - Math.sign(steps) * Math.min(Math.abs(steps), 3));
+      go(place() - steps);
     },
     { passive: false },
   );
