@@ -8,6 +8,7 @@ Of a header only what turns numbers into greys and places is kept. A face in a v
 """
 
 from models.volumes.load import READABLE_VOLUMES, read_labels, read_volume
+from models.volumes.seg import write_dicom_seg
 from models.volumes.volume import MAX_VOLUME_BYTES, MAX_VOLUME_SIDE, Source, Volume
 from models.volumes.write import write_nifti
 
@@ -19,5 +20,6 @@ __all__ = [
     "Volume",
     "read_labels",
     "read_volume",
+    "write_dicom_seg",
     "write_nifti",
 ]

@@ -35,7 +35,9 @@ def read_npz_voxels(path: Path, label: bool = False) -> Stored:
     with zipfile.ZipFile(path) as archive:
         names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
         if KEY not in names:
-            held = ", ".join(f"`{name[:40]}`" for name in names[:5]) or "no array at all"
+            held = (
+                ", ".join(f"`{name[:40]}`" for name in names[:5] if name.isprintable()) or "no array at all"
+            )
             raise ScanError(
                 f"it holds {held}, and not the key `{KEY}`", f"save it with numpy.savez({KEY}=...)"
             )

@@ -20,6 +20,9 @@ from models.scans.load import _FOREIGN, _QUIET
 from models.volumes.arrays import read_npz_voxels
 from models.volumes.labels import fitted
 from models.volumes.nifti import is_nifti, read_nifti_voxels
+from models.volumes.seg import read_seg
+from models.volumes.series import read_series_voxels
+from models.volumes.slices import is_dicom
 from models.volumes.volume import Stored, Volume, make_volume, one_slice
 from protocols.errors import ScanError, UserError
 
@@ -38,7 +41,9 @@ def read_volume(path: Path) -> Volume:
     missing or doubled slices, a side above 1024 or more than 2 GiB of voxels.
     """
     path = Path(path)
-    return _told(f"{_label(path)} cannot be read as a volume", lambda: make_volume(_stored(path)))
+    return _told(
+        f"{_label(path)} cannot be read as a volume", lambda: make_volume(_stored(path, _kind(path)))
+    )
 
 
 def read_labels(path: Path, volume: Volume, segment: str | None = None) -> NDArray[np.bool_]:
@@ -51,7 +56,12 @@ def read_labels(path: Path, volume: Volume, segment: str | None = None) -> NDArr
     path = Path(path)
 
     def read() -> NDArray[np.bool_]:
-        return fitted(_stored(path, label=True), volume)
+        kind = _kind(path)
+        if kind != _DICOM:
+            return fitted(_stored(path, kind, label=True), volume)
+        if path.is_dir():
+            raise ScanError("it is a folder", "give one file of labels: NIfTI, .npz or DICOM SEG")
+        return read_seg(path, volume, segment)
 
     return _told(f"{_label(path)} cannot be read as labels of this volume", read)
 
@@ -81,13 +91,12 @@ def _told(what: str, read: Callable[[], _Read]) -> _Read:
         raise ScanError(f"{what}: it is damaged or cut short", "export or copy it again") from error
 
 
-def _stored(path: Path, label: bool = False) -> Stored:
-    kind = _kind(path)
+def _stored(path: Path, kind: str, label: bool = False) -> Stored:
     if kind == _NIFTI:
         return read_nifti_voxels(path)
     if kind == _NPZ:
         return read_npz_voxels(path, label)
-    raise one_slice()
+    return read_series_voxels(path)
 
 
 def _kind(path: Path) -> str:
@@ -117,7 +126,9 @@ def _by_bytes(path: Path, head: bytes) -> str:
             raise ScanError("it is a gzip file of something else than NIfTI", "give the volume itself")
     if is_nifti(head):
         return _NIFTI
-    if head.startswith(b"PK\x03\x04"):
+    if is_dicom(head):
+        return _DICOM
+    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return _NPZ
     if head.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")):
         raise one_slice()

@@ -162,7 +162,7 @@ def make_volume(stored: Stored) -> Volume:
     if low == high:
         raise ScanError("every voxel has the same value", "check the export and give another file")
     first, last = sorted((low * stored.slope + stored.intercept, high * stored.slope + stored.intercept))
-    if not (np.isfinite(first) and np.isfinite(last) and stored.slope):
+    if not (max(abs(first), abs(last)) < np.finfo(np.float32).max and stored.slope):
         raise ScanError("its header scales the values beyond all numbers", "export the volume again")
     affine, turn = turned(stored)
     notes = (*stored.notes, *_tilt_notes(affine))
