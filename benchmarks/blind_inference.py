@@ -29,7 +29,7 @@ sys.path.insert(0, str(HERE.parent))
 
 from benchmarks.accuracy import accuracy_figures  # noqa: E402
 from benchmarks.growth import growth  # noqa: E402
-from benchmarks.tell import Figure, machine, markdown, measured, plots  # noqa: E402
+from benchmarks.tell import Figure, machine, markdown, measured, plots, put_in_page  # noqa: E402
 
 Told = dict[str, Any]
 LOW_BITS, HIGH_BITS = 7, 5  # of a clip in the benchmark networks; `error` says what it costs
@@ -53,7 +53,6 @@ LENET_MILLISECONDS = 5.0
 MOST_MEMORY = 1 << 30
 WAN = ("40", "100")  # milliseconds there and back, Mbit/s each way
 QUICK = ("lenet-1x32x32",)
-BEGIN, END = "<!-- figures: begin (benchmarks/blind_inference.py) -->", "<!-- figures: end -->"
 
 
 def pooling(name: str) -> str:
@@ -236,14 +235,6 @@ def measure(quick: bool, spu: bool) -> Told:
     return answer
 
 
-def put_in_page(page: Path, table: str) -> None:
-    """Replaces what stands between the page's marks."""
-    text = page.read_text(encoding="utf-8")
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    page.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}", encoding="utf-8")
-
-
 def main(arguments: list[str] | None = None) -> int:
     """The command. Returns 1 when a bar does not hold."""
     parser = argparse.ArgumentParser(
@@ -260,7 +251,7 @@ def main(arguments: list[str] | None = None) -> int:
     if given.json:
         given.json.write_text(json.dumps(answer, indent=1) + "\n")
     if given.page:
-        put_in_page(given.page, markdown(answer["figures"]))
+        put_in_page(given.page, "benchmarks/blind_inference.py", markdown(answer["figures"]))
     if given.plots:
         plots(answer, given.plots)
     return 0 if all(f["holds"] is not False for f in answer["figures"]) else 1

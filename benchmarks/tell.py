@@ -52,6 +52,14 @@ def markdown(figures: list[Figure]) -> str:
     return "\n".join(rows)
 
 
+def put_in_page(page: Path, script: str, table: str) -> None:
+    """Replaces what stands between a script's marks in a page."""
+    begin, end = f"<!-- figures: begin ({script}) -->", "<!-- figures: end -->"
+    before, _, rest = page.read_text(encoding="utf-8").partition(begin)
+    _, _, after = rest.partition(end)
+    page.write_text(f"{before}{begin}\n{table}\n{end}{after}", encoding="utf-8")
+
+
 def told(value: float) -> str:
     """Three significant digits, without an exponent."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

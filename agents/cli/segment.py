@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("volume", type=click.Path(path_type=Path))
+@click.argument("volume", type=click.Path(path_type=Path), required=False)
+@click.option("--sample", is_flag=True, help="Segment a drawn chest, to see how it works.")
 @click.option(
     "--engine",
     default="blind",
@@ -73,7 +74,8 @@ if TYPE_CHECKING:
 )
 @guarded
 def segment(
-    volume: Path,
+    volume: Path | None,
+    sample: bool,
     engine: str,
     dealer: str,
     axes: str,
@@ -89,6 +91,7 @@ def segment(
     """Find lung and infection in a CT VOLUME: a NIfTI file, a folder of DICOM files, or an .npz with the key array.
 
     \b
+        crypdoc segment --sample
         crypdoc segment chest.nii.gz
         crypdoc segment dicom-folder --out result
         crypdoc segment chest.nii.gz --axes z --labels infection.nii.gz --json figures.json
@@ -118,9 +121,19 @@ def segment(
 
     wishes = Wishes(engine, dealer, axes, int(grid), batch, skip_empty)
     wishes.check()
-    folder = out or Path(f"{name_of(volume)}-segmentation")
+    if sample == (volume is not None):
+        raise UserError("there is no volume", "name a file or a folder, or give --sample")
+    folder = out or Path(f"{name_of(volume) if volume else 'sample'}-segmentation")
     check_targets(folder, figures)
     suite = load_suite(networks)
+    if volume is None:
+        from models.segmentation.samples import chest
+
+        volume = chest().save(folder, "sample")
+        labels, lung_labels = (
+            labels or folder / "sample_infection.nii.gz",
+            lung_labels or folder / "sample_lung.nii.gz",
+        )
     scan = read_volume(volume)
     drawn = None if labels is None else read_labels(labels, scan)
     drawn_lung = None if lung_labels is None else read_labels(lung_labels, scan)

@@ -187,11 +187,14 @@ class Job:
             told = (self.folder / "done").read_bytes()
         except FileNotFoundError:
             return set()
-        whole = told[: told.rfind(b"\n") + 1].split()  # a line that was cut does not count
+        size = told.rfind(b"\n") + 1
+        if size < len(told):  # a line that a kill cut short; the next one must not be glued to it
+            os.truncate(self.folder / "done", size)
+        whole = told[:size].split()
         return {int(word) for word in whole if word.isdigit() and int(word) < len(self._batches)}
 
 
-def empty_planes(volume: Volume, grid: int, axes: str) -> dict[str, tuple[int, ...]]:
+def empty_planes(volume: Volume, axes: str) -> dict[str, tuple[int, ...]]:
     """Numbers of slices along z that hold nothing but one grey, for a patient who allows that this be known."""
     if "z" not in axes:
         return {}

@@ -93,7 +93,7 @@ def segment(
             f"the suite {suite.name} has no networks along {', '.join(missing)}", f"--axes {suite.axes}"
         )
     begun = time.perf_counter()
-    skipped = empty_planes(volume, wishes.grid, wishes.axes) if wishes.skip_empty else {}
+    skipped = empty_planes(volume, wishes.axes) if wishes.skip_empty else {}
     plan = make_plan(volume.values.shape[2], wishes.axes, wishes.grid, wishes.batch, skipped)
     name = wishes.engine if wishes.dealer == "local" else f"{wishes.engine}-no-dealer"
     work = folder / "work"
