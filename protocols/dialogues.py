@@ -1,4 +1,4 @@
-"""What may be said, by whom, after what: the four conversations of CrypDoc.
+"""What may be said, by whom, after what: the five conversations of CrypDoc.
 
 Each conversation is a table `performative -> performatives that may answer it`. The first message must be
 one of `opening`. AEA's own dialogues follow the same rules but live in memory; a `Thread` is a plain value,
@@ -7,6 +7,7 @@ so it is written to the case log together with the decision it led to and surviv
 * **quote**: a patient asks models for their price. *cfp, propose, accept, decline, refuse, ready.*
 * **session**: blind inference is set up and receipted. *begin, ready, receipt, refuse.*
 * **delivery**: a patient hands the sealed scan to a seated doctor and later collects the signature.
+* **disclosure**: a patient shows a doctor whose vote is sealed what the model found in a volume.
 * **purchase**: a researcher asks a patient for a record it has paid for.
 """
 
@@ -87,6 +88,16 @@ DELIVERY = Conversation(
         "refuse": frozenset({"reason"}),
     },
 )
+DISCLOSURE = Conversation(
+    "disclosure",
+    "show",
+    _rules(show="seen refuse", seen="", refuse=""),
+    {
+        "show": frozenset({"case_id", "round", "mask", "findings"}),
+        "seen": frozenset(),
+        "refuse": frozenset({"reason"}),
+    },
+)
 PURCHASE = Conversation(
     "purchase",
     "request",
@@ -97,7 +108,7 @@ PURCHASE = Conversation(
         "refuse": frozenset({"reason"}),
     },
 )
-CONVERSATIONS = {c.name: c for c in (QUOTE, SESSION, DELIVERY, PURCHASE)}
+CONVERSATIONS = {c.name: c for c in (QUOTE, SESSION, DELIVERY, DISCLOSURE, PURCHASE)}
 
 
 @dataclass(frozen=True, slots=True)

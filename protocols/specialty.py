@@ -31,7 +31,11 @@ class Specialty:
 
 
 SPECIALTIES = {
-    s.name: s for s in (Specialty("neuroradiology", ("no tumour", "tumour"), frozenset({"MR", "unknown"})),)
+    s.name: s
+    for s in (
+        Specialty("neuroradiology", ("no tumour", "tumour"), frozenset({"MR", "unknown"})),
+        Specialty("chest radiology", ("no infiltrate", "infiltrate"), frozenset({"CT"})),
+    )
 }
 
 

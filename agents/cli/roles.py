@@ -23,7 +23,9 @@ def _hours(text: str) -> tuple[int, int]:
 @click.command()
 @click.argument("scan", required=False, type=click.Path(path_type=Path))
 @network_options
-@click.option("--specialty", default="neuroradiology", show_default=True)
+@click.option(
+    "--specialty", help="Whose panel reads it. [chest radiology for a CT volume, else neuroradiology]"
+)
 @click.option(
     "--panel", default=3, show_default=True, type=click.IntRange(3, 9), help="Doctors in round one (odd)."
 )
@@ -32,6 +34,15 @@ def _hours(text: str) -> tuple[int, int]:
 )
 @click.option("--price-cap", type=WEI, default="0.1ether", show_default=True, help="Most for a prediction.")
 @click.option("--slice", "slice_", type=int, help="Slice of a NIfTI volume. [the middle one]")
+@click.option(
+    "--axes", default="xyz", show_default=True, help="Of a volume: axes along which it is segmented."
+)
+@click.option(
+    "--batch", default=4, show_default=True, type=click.IntRange(1, 16), help="Of a volume: images at a time."
+)
+@click.option(
+    "--skip-empty", is_flag=True, help="Of a volume: leave out slices of one grey; the model learns how many."
+)
 @click.option("--language", default="en", show_default=True, help="What the panel should read in.")
 @click.option(
     "--dealer",
@@ -56,28 +67,33 @@ def patient(scan: Path | None, **options: Any) -> None:
     With SCAN (JPEG, PNG, DICOM, NIfTI) one case is run to its end and its result is written to
     DATA/cases/KEY/result.json. Without, a local page takes scans. A case that was begun before and is not over goes on
     either way.
+
+    
+    With --specialty "chest radiology", SCAN is a CT volume: NIfTI, .npz, or a folder of DICOM files (a folder is taken
+    for a volume anyway). A model segments lung and infection without seeing a slice; masks and severity are yours alone
+    until the panel's votes are sealed:
+        crypdoc patient chest.nii.gz --specialty "chest radiology" --price-cap 0.2ether
     """
     from agents.patient.duty import PatientDuty, Wishes
-    from agents.patient.session import serve_page, wait_for_case
-    from models.scans import load_scan, require_modality
+    from agents.patient.session import read_given, serve_page, wait_for_case
     from protocols.errors import UserError
-    from protocols.specialty import specialty as find
 
     if options["audit_slots"] in (1, 2):
         raise UserError("one or two audit slots notice nothing", "choose 0 for none, or 3 and more")
     if options["panel"] % 2 == 0:
         raise UserError(f"a panel of {options['panel']} could be tied", "choose 3, 5, 7 or 9")
-    picture = load_scan(scan, slice=options["slice_"]) if scan else None
-    if picture is not None:
-        require_modality(picture, find(options["specialty"]).modalities)
+    field, picture = read_given(scan, options) if scan else (options["specialty"] or Wishes.specialty, None)
     wishes = Wishes(
-        specialty=options["specialty"],
+        specialty=field,
         panel=options["panel"],
         consent=options["consent"],
         price_cap=options["price_cap"],
         language=options["language"],
         dealers=tuple(options["dealers"]),
         slots=options["audit_slots"],
+        axes=options["axes"],
+        batch=options["batch"],
+        skip_empty=options["skip_empty"],
     )
     setup = make_setup("patient", options, {"wishes": wishes})
 
@@ -144,10 +160,20 @@ def doctor(**options: Any) -> None:
 @click.command()
 @network_options
 @click.option(
-    "--network", default="LeNet", show_default=True, help="LeNet, BigLeNet, or a .safetensors file."
+    "--network",
+    default="LeNet",
+    show_default=True,
+    help="LeNet, BigLeNet, or a .safetensors file; to segment CT volumes: chest-ct-suite, or a folder of networks.",
 )
-@click.option("--price", type=WEI, default="5finney", show_default=True, help="Price of a prediction.")
-@click.option("--dealer-fee", type=WEI, default="1finney", show_default=True, help="What the dealer gets.")
+@click.option("--price", type=WEI, help="Of a prediction, or of one slice image. [5finney; 20000gwei]")
+@click.option("--dealer-fee", type=WEI, help="What the dealer gets for one. [1finney; 5000gwei]")
+@click.option(
+    "--max-images",
+    default=4096,
+    show_default=True,
+    type=click.IntRange(1, 4096),
+    help="Of a suite: slice images of one volume, at most.",
+)
 @click.option("--dealer", default="", help="Wallet of the dealer. [the first one announced]")
 @click.option(
     "--tape-budget",
@@ -160,14 +186,21 @@ def doctor(**options: Any) -> None:
 def model(**options: Any) -> None:
     """Sell predictions on scans that you cannot see.
 
-    You learn that somebody wanted a prediction, and in the end how sure it was: never the scan, never the answer.
+    You learn that somebody wanted a prediction, and in the end how sure it was: never the scan, never the answer. Of a
+    volume you learn how many slices it has.
     """
     from agents.model.duty import ModelDuty
+    from agents.model.suite import SuiteDuty, is_suite
 
-    extra = {name: options[name] for name in ("network", "price", "dealer_fee", "dealer")}
+    suite = is_suite(options["network"])
+    extra = {name: options[name] for name in ("network", "price", "dealer_fee", "dealer", "max_images")}
     extra["tape_budget"] = options["tape_budget"] * 1_000_000
+    for name, single, image in (("price", 5 * 10**15, 2 * 10**13), ("dealer_fee", 10**15, 5 * 10**12)):
+        if extra[name] is None:
+            extra[name] = image if suite else single
     setup = make_setup("model", options, extra)
-    sys.exit(run_duty(lambda: ModelDuty(setup)))
+    duty = SuiteDuty if suite else ModelDuty
+    sys.exit(run_duty(lambda: duty(setup)))
 
 
 @click.command()

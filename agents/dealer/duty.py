@@ -14,11 +14,13 @@ from agents.engine.store import Pending
 from agents.wire.channel import Channel
 from contracts.bindings.models import PurchaseState
 from protocols.case.dealer import MACHINE, DealerCase
+from protocols.case.volume import MAX_IMAGES, suite_identity
 from protocols.dialogues import Said
 from protocols.effects import Event
 from protocols.errors import ProtocolError, WireError
 
 SESSION_PATIENCE = 60.0
+ORDER_PATIENCE = 900.0  # seconds between two tapes of a volume: a batch is computed meanwhile
 
 
 class DealerDuty(Duty[DealerCase]):
@@ -91,7 +93,10 @@ class DealerDuty(Duty[DealerCase]):
 
     async def _deal(self, session: bytes, model: str, patient: str, network: bytes) -> int:
         async with await self.switchboard.take(model, purpose("deal", session), SESSION_PATIENCE) as to_model:
-            order = dealing.read_session_order(await to_model.recv())
+            first = await to_model.recv()
+            if dealing.is_suite_order(first):
+                return await self._deal_suite(first, session, to_model, patient, network)
+            order = dealing.read_session_order(first)
             pads = None
             if isinstance(order, dealing.Order):
                 _same(order.network, network)
@@ -110,6 +115,28 @@ class DealerDuty(Duty[DealerCase]):
             async with await theirs as to_patient:
                 await to_patient.send(dealing.seed_given(seeds.name, seeds.patient, batch))
             return await self.hands.send_live(pads, seeds, batch, to_model) if pads is not None else 0
+
+    async def _deal_suite(
+        self, first: bytes, session: bytes, to_model: Channel, patient: str, network: bytes
+    ) -> int:
+        """Tape after tape for the batches of one volume, dealt live; bytes sent. The paid id names the networks."""
+        members = dealing.read_suite_order(first)
+        if suite_identity(members) != network:
+            await to_model.send(dealing.sorry("these networks are not those of the suite that was paid for"))
+            raise ProtocolError("the model wants other networks dealt than were paid for")
+        await to_model.send(dealing.agreed())
+        sent = tapes = 0
+        theirs = self.switchboard.take(patient, purpose("seed", session), SESSION_PATIENCE)
+        async with await theirs as to_patient:
+            while (order := dealing.read_next_order(await to_model.recv(ORDER_PATIENCE))) is not None:
+                tapes += 1
+                if order.network not in members.values() or tapes > MAX_IMAGES:
+                    await to_model.send(dealing.sorry("this tape is not one that was paid for"))
+                    raise ProtocolError("the model wants a tape that was not paid for")
+                seeds, pads = await self.hands.live(order, to_model)
+                await to_patient.send(dealing.seed_given(seeds.name, seeds.patient, order.batch))
+                sent += await self.hands.send_live(pads, seeds, order.batch, to_model)
+        return sent
 
     def describe(self, after: DealerCase, before: DealerCase | None, event: Event) -> tuple[str, str] | None:
         """Told: dealt, refused, broken."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from agents.doctor.duty import DoctorDuty
 from agents.doctor.readers import AUTOMATIC, AutomaticReader, Reader, Reading
-from agents.pages.doctor import DeskCase, DeskResult, DeskState, DeskStatus, doctor_app
+from agents.pages.doctor import DeskCase, DeskFindings, DeskResult, DeskState, DeskStatus, doctor_app
 from agents.pages.serving import note_url, serve_again
 from protocols.case.doctor import DoctorCase
 from protocols.case.view import Phase
@@ -118,6 +118,10 @@ class DoctorDesk:
         """The delivered scan."""
         return self._duty.store.blob(self._find(case_id).scan)
 
+    def mask(self, case_id: str) -> bytes:
+        """The picture of what the model found, which came when the votes were sealed."""
+        return self._duty.store.blob(self._find(case_id).mask)
+
     def decide(self, case_id: str, label: str | None, confidence: int) -> None:
         """Hand the verdict to the agent."""
         self._reader.decide(self._find(case_id).key, label, confidence)
@@ -157,7 +161,21 @@ class DoctorDesk:
             own_confidence=state.confidence if state.label else None,
             note=state.objection or state.trouble,
             result=_result(state),
+            findings=_findings(state),
         )
+
+
+def _findings(state: DoctorCase) -> DeskFindings | None:
+    found = state.findings
+    if not state.mask or found is None:
+        return None
+    percent = found["percent"]
+    return DeskFindings(
+        severity=str(found["severity"]),
+        percent=None if percent is None else float(percent),
+        infection_ml=float(found["infection_ml"]),
+        lung_ml=float(found["lung_ml"]),
+    )
 
 
 def _result(state: DoctorCase) -> DeskResult | None:

@@ -133,9 +133,13 @@ class DoctorDuty(Duty[DoctorCase]):
 
     # ---- conversations
     def accept(self, sender: str, said: Said) -> DoctorCase | None:
-        """A patient delivers a scan for a seat that we hold."""
+        """A patient delivers a scan for a seat that we hold, or shows what the model found in it."""
         case_id, round_ = said.body.get("case_id"), said.body.get("round")
-        if said.conversation != "delivery" or not isinstance(case_id, int) or not isinstance(round_, int):
+        if (
+            said.conversation not in ("delivery", "disclosure")
+            or not isinstance(case_id, int)
+            or not isinstance(round_, int)
+        ):
             return None
         return self.core.state(f"{case_id:x}/{round_}")
 
@@ -190,6 +194,11 @@ class DoctorDuty(Duty[DoctorCase]):
     def describe(self, after: DoctorCase, before: DoctorCase | None, event: Event) -> tuple[str, str] | None:
         """Told: each phase once. The verdict is not told before it is revealed."""
         if before is not None and before.phase == after.phase:
+            if after.mask != before.mask:
+                return (
+                    "reveal.shown",
+                    "the patient shows what the model found; every vote of the round is sealed",
+                )
             return None
         result = after.result or {}
         ended = "agreed with the panel" if result.get("agreed") else f"ended as {result.get('status', '')}"

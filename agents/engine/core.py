@@ -21,6 +21,8 @@ from protocols.errors import ProtocolError
 S = TypeVar("S", bound=CaseState)
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 20.0
+_PICTURES = {"delivery.deliver": "scan", "disclosure.show": "mask"}
+"""Messages that bring a picture, which the log keeps as a blob."""
 
 
 class NotYet(ProtocolError):
@@ -146,8 +148,8 @@ class Core(Generic[S]):
             if early and self.machine.awaits(before.phase, event.kind):
                 raise NotYet(f"{event.kind} is not awaited in phase {before.phase}")
             self.store.first_time(event, key)
-            if isinstance(scan := said.body.get("scan"), bytes):
-                event = replace(event, body={**event.body, "blob": self.store.put_blob(scan)})
+            if isinstance(picture := said.body.get(_PICTURES.get(event.kind, "")), bytes):
+                event = replace(event, body={**event.body, "blob": self.store.put_blob(picture)})
             self.store.save_thread(
                 ThreadRow(said.thread, opener, said.conversation, sender, key, said.performative, said.number)
             )

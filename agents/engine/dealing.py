@@ -3,6 +3,10 @@
     model -> dealer    deal (a tape for this session, live) | take (a tape that the model keeps)
     dealer -> model    tape (its name; live: its frames follow) | sorry
     dealer -> patient  seed (the tape's name, its seed, the batch) | sorry
+a volume needs many tapes on the same channels, one after another, of the networks of one suite:
+    model -> dealer    suite (its networks: the paid id stands for them) | then deal, deal, ...  | over
+    dealer -> model    dealing (it agrees) | tape and its frames for each order | sorry
+    dealer -> patient  seed for each order
 and on a channel of purpose `tapes`, between sessions:
     model -> dealer    stock (count + checked tapes wanted, and the names it keeps)
     dealer -> model    tape, frames, tape, frames, ... | sorry
@@ -57,6 +61,21 @@ def deal_order(order: Order) -> bytes:
 def take_order(tape: bytes, network: bytes, batch: int) -> bytes:
     """Says which kept tape this session uses."""
     return encode(["take", tape, network, batch])
+
+
+def suite_order(networks: dict[tuple[str, str], bytes]) -> bytes:
+    """Says that tapes for the networks of a suite will be ordered, (task, axis) -> hash."""
+    return encode(["suite", [[task, axis, name] for (task, axis), name in networks.items()]])
+
+
+def agreed() -> bytes:
+    """The dealer will deal for that suite."""
+    return encode(["dealing"])
+
+
+def over() -> bytes:
+    """No more tapes are wanted."""
+    return encode(["over"])
 
 
 def stock_order(wish: StockOrder) -> bytes:
@@ -127,6 +146,28 @@ def read_session_order(frame: bytes) -> Order | tuple[bytes, bytes, int]:
     if value[0] == "deal":
         return _order(*value[1:])
     return _key(value[1]), _key(value[2]), _number(value[3], MAX_BATCH)
+
+
+def is_suite_order(frame: bytes) -> bool:
+    """Whether the model's opening frame of a session is for a volume."""
+    value = decode(frame, _LIMIT)
+    return isinstance(value, list) and value[:1] == ["suite"]
+
+
+def read_suite_order(frame: bytes) -> dict[tuple[str, str], bytes]:
+    """(task, axis) -> hash. Raises `ProtocolError`."""
+    rows = _value(frame, {"suite": 2}, "an order for a suite")[1]
+    if not isinstance(rows, list) or any(not isinstance(row, list) or len(row) != 3 for row in rows):
+        raise ProtocolError("the networks of a suite are malformed")
+    if any(not isinstance(part, str) for row in rows for part in row[:2]):
+        raise ProtocolError("the networks of a suite are malformed")
+    return {(task, axis): _key(name) for task, axis, name in rows}
+
+
+def read_next_order(frame: bytes) -> Order | None:
+    """The next tape wanted for a volume, None when there is none. Raises `ProtocolError`."""
+    value = _value(frame, {"deal": 5, "over": 1}, "an order to deal")
+    return None if value[0] == "over" else _order(*value[1:])
 
 
 def read_stock_order(frame: bytes) -> StockOrder:

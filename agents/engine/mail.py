@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 
 ACK_PATIENCE = 4.0
 SEAL_PURPOSE = "said/1"
+BLOBS = {"deliver": "scan", "show": "mask"}
+"""Performative -> the part of its body that the log holds as a blob."""
+
 LARGE = 16 << 10
 """Bytes from which a message takes the direct channel."""
 
@@ -100,8 +103,8 @@ class Mail:
         """Say one message. Raises `WireError` when the peer has not committed it yet: say it again."""
         duty, body = self._duty, pending.effect.body
         content = dict(body["body"])
-        if body["performative"] == "deliver":
-            content["scan"] = duty.store.blob(content["scan"])
+        if (kept := BLOBS.get(body["performative"])) is not None:
+            content[kept] = duty.store.blob(content[kept])
         said = Said(body["conversation"], body["thread"], body["number"], body["performative"], content)
         what = label("say", dict(body))
         if (

@@ -28,10 +28,10 @@ from protocols.errors import CrypDocError, WireError
 log = logging.getLogger(__name__)
 
 SPEAKS: dict[str, tuple[str, ...]] = {
-    "patient": ("quote", "session", "delivery", "purchase"),
+    "patient": ("quote", "session", "delivery", "disclosure", "purchase"),
     "model": ("quote", "session"),
     "dealer": ("session",),
-    "doctor": ("delivery",),
+    "doctor": ("delivery", "disclosure"),
     "researcher": ("purchase",),
 }
 """Which conversations a role's skill has handlers for."""

@@ -53,9 +53,7 @@ class ModelDuty(Duty[ModelCase]):
     collects: ClassVar[tuple[str, ...]] = ("models", "market")
 
     def __init__(self, setup: Setup) -> None:
-        self.network, self.card = load_network(Path(n) if "/" in (n := setup.options["network"]) else n)
-        self.network_id = self.network.network_hash()
-        self.topology = self.network.topology.encode()
+        self.load(str(setup.options["network"]))
         super().__init__(setup)
         self._registered = asyncio.Event()
         self._weights: dict[str, ModelWeights] = {}
@@ -63,6 +61,12 @@ class ModelDuty(Duty[ModelCase]):
         self._probes: dict[str, Any] | None = None
         self.keeper = Keeper(self, setup.data / "tapes", int(setup.options.get("tape_budget", 0)))
         self._keeping: asyncio.Task[None] | None = None
+
+    def load(self, name: str) -> None:
+        """What is sold: `network_id` on chain, `card`, and for the sessions `network` and `topology`."""
+        self.network, self.card = load_network(Path(name) if "/" in name else name)
+        self.network_id: bytes = self.network.network_hash()
+        self.topology = self.network.topology.encode()
 
     def record_extra(self) -> dict[str, Any]:
         """Its specialty, for patients who look for models."""
@@ -72,9 +76,9 @@ class ModelDuty(Duty[ModelCase]):
         """Register the network on chain, once, with its price and card."""
         options = self.setup.options
         self._speed = self._speed or await asyncio.to_thread(calibrate.measure)
-        self._probes = await asyncio.to_thread(probes_of, self.network, self.card, self.setup.data)
+        self._probes = await asyncio.to_thread(self.probes)
         found = await self.ask(self.contracts.models.network(self.network_id))
-        card = json.dumps({"name": self.card.name, **_figures(self.card)}, sort_keys=True)
+        card = json.dumps({"name": self.card.name, **self.figures()}, sort_keys=True)
         record = self.directory.own.encode()
         if found.owner == self.address and found.active and found.price == options["price"]:
             self._offer()
@@ -90,6 +94,15 @@ class ModelDuty(Duty[ModelCase]):
         )
         await self.errands.run(effect)
         self._offer()
+
+    def probes(self) -> dict[str, Any] | None:
+        """What audit slots check a network by. Heavy the first time."""
+        return probes_of(self.network, self.card, self.setup.data)
+
+    def figures(self) -> dict[str, float]:
+        """How good the network is, as its card on chain and its offers say."""
+        held = self.card.held_out
+        return {"auc": float(held["auc"]), "accuracy": float(held["accuracy"]), "n": int(held["n"])}
 
     def _offer(self) -> None:
         """From now on there are quotes: what they name is registered."""
@@ -122,13 +135,10 @@ class ModelDuty(Duty[ModelCase]):
         dealer = self.choose_dealer(names)
         if not dealer:
             why = "no dealer that the patient trusts is known at present"
-        slots = body.get("slots", 0)
-        if type(slots) is not int or not 0 <= slots <= MOST_SLOTS:
-            why, slots = f"at most {MOST_SLOTS} images are computed at once", 0
-        if slots and self._registered.is_set() and self._probes is None:
-            why = "this network has no probes for audit slots"
-        if not why:
-            self.keeper.asked(max(1, slots))
+        objection, batch, volume = self.wish(dict(body))
+        why = why or objection
+        if not why and not volume:
+            self.keeper.asked(batch)
         return ModelCase(
             key,
             "asked",
@@ -140,8 +150,20 @@ class ModelDuty(Duty[ModelCase]):
             dealer,
             said.thread,
             objection=why,
-            batch=max(1, slots),
+            batch=batch,
+            volume=volume,
         )
+
+    def wish(self, body: dict[str, Any]) -> tuple[str, int, dict[str, Any]]:
+        """(why it cannot be, images to be paid for, the volume they are of or {}) of what a patient asks for."""
+        slots = body.get("slots", 0)
+        if type(slots) is not int or not 0 <= slots <= MOST_SLOTS:
+            return f"at most {MOST_SLOTS} images are computed at once", 1, {}
+        if body.get("volume") is not None:
+            return "this network reads pictures, not volumes", 1, {}
+        if slots and self._registered.is_set() and self._probes is None:
+            return "this network has no probes for audit slots", max(1, slots), {}
+        return "", max(1, slots), {}
 
     def choose_dealer(self, trusted: list[str]) -> str:
         """The dealer of an offer: the owner's own choice, or the first announced, among those the patient trusts.
@@ -184,22 +206,24 @@ class ModelDuty(Duty[ModelCase]):
         proposal = {
             "quote": {name: getattr(quote, name) for name in quote.__dataclass_fields__},
             "signature": signature,
-            "card": {
-                "name": self.card.name,
-                "labels": list(self.card.labels),
-                "modalities": list(self.card.modalities),
-                "channels": self.card.channels,
-                "side": self.card.side,
-                "preparation": self.card.preparation,
-                "logit_scale": self.card.logit_scale,
-                **_figures(self.card),
-                **({"probes": self._probes} if self._probes else {}),
-            },
-            "topology": self.topology,
-            "costs": self._costs(case.batch),
             "dealer": case.dealer,
-        }
+        } | self.proposal(case)
         return Event("quoted", {"proposal": proposal, "now": time.time()}, f"{pending.effect.id}/done")
+
+    def proposal(self, case: ModelCase) -> dict[str, Any]:
+        """What an offer says beside its signed quote: card, topology, costs."""
+        card = {
+            "name": self.card.name,
+            "labels": list(self.card.labels),
+            "modalities": list(self.card.modalities),
+            "channels": self.card.channels,
+            "side": self.card.side,
+            "preparation": self.card.preparation,
+            "logit_scale": self.card.logit_scale,
+            **self.figures(),
+            **({"probes": self._probes} if self._probes else {}),
+        }
+        return {"card": card, "topology": self.topology, "costs": self._costs(case.batch)}
 
     def _costs(self, batch: int) -> dict[str, Any]:
         """What a session will take, told before it: bytes, rounds, seconds between two processes of one machine."""
@@ -235,17 +259,17 @@ class ModelDuty(Duty[ModelCase]):
         """Run the model's side of one session. It is never run twice: another try is another session."""
         body = pending.effect.body
         try:
-            bucket, traffic = await self._host(
-                body["session"], body["dealer"], body["patient"], int(body.get("batch", 1))
-            )
+            bucket, traffic = await self.host(pending.case_key, dict(body))
         except (ProtocolError, WireError) as error:
             reason = {"session": body["session"], "reason": str(error), "now": time.time()}
             return Event("host_failed", reason, f"{pending.effect.id}/failed")
         outcome = {"session": body["session"], "bucket": bucket, "bytes": traffic}
         return Event("hosted", outcome, f"{pending.effect.id}/hosted")
 
-    async def _host(self, name: str, dealer: str, patient: str, batch: int) -> tuple[int, int]:
-        session = self.thread_of(name)
+    async def host(self, key: str, body: dict[str, Any]) -> tuple[int, int]:
+        """(bucket, bytes) of one session of the case `key`. Raises `ProtocolError` or `WireError`."""
+        dealer, patient, batch = body["dealer"], body["patient"], int(body.get("batch", 1))
+        session = self.thread_of(body["session"])
         weights = await asyncio.to_thread(self._weights_for, dealer)
         tape = await self.keeper.claim(dealer, batch)
         try:
@@ -307,7 +331,12 @@ class ModelDuty(Duty[ModelCase]):
             "checking": ("blind.check", "looking up the payment on chain"),
             "arranging": ("blind.arrange", "asking the dealer for a session"),
             "hosting": ("blind.host", f"computing on {_images(after.batch)} that cannot be seen here"),
-            "receipted": ("receipt", f"signed the receipt: confidence bucket {after.bucket}"),
+            "receipted": (
+                "receipt",
+                "signed the receipt: all images of the volume were evaluated"
+                if after.volume
+                else f"signed the receipt: confidence bucket {after.bucket}",
+            ),
             "earned": ("receipt.earned", "the fee is earned"),
             "refused": ("quote.refused", f"turned a wish away: {after.objection}"),
         }.get(after.phase)
@@ -315,8 +344,3 @@ class ModelDuty(Duty[ModelCase]):
 
 def _images(count: int) -> str:
     return "a scan" if count == 1 else f"{count} images"
-
-
-def _figures(card: Any) -> dict[str, float]:
-    held = card.held_out
-    return {"auc": float(held["auc"]), "accuracy": float(held["accuracy"]), "n": int(held["n"])}

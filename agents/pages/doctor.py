@@ -1,7 +1,7 @@
 """The doctor's page: the scans that wait, a viewer, the verdict, and what came of it.
 
-The page is blind by construction: a case's result leaves this module only when the case is settled, and the
-desk has nothing else about the model or the other doctors to give.
+The page is blind by construction: a case's result leaves this module only when the case is settled, what a model found
+in a volume only when this doctor's vote is sealed, and the desk has nothing else about model or doctors to give.
 """
 
 from __future__ import annotations
@@ -48,6 +48,16 @@ class DeskResult:
 
 
 @dataclass(frozen=True, slots=True)
+class DeskFindings:
+    """What the model found in a volume. percent: of the lung, None where no lung was found."""
+
+    severity: str
+    percent: float | None
+    infection_ml: float
+    lung_ml: float
+
+
+@dataclass(frozen=True, slots=True)
 class DeskCase:
     """One case on the desk. deadline, received_at: Unix seconds; bounty_wei: for this seat."""
 
@@ -64,6 +74,7 @@ class DeskCase:
     own_confidence: int | None = None
     note: str = ""
     result: DeskResult | None = None
+    findings: DeskFindings | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +98,17 @@ class Desk(Protocol):
     def image(self, case_id: str) -> bytes:
         """The scan as PNG."""
 
+    def mask(self, case_id: str) -> bytes:
+        """The scan with what the model found in colour, as PNG of the scan's size."""
+
     def decide(self, case_id: str, label: str | None, confidence: int) -> None:
         """Takes the verdict for good. label None: insufficient evidence; confidence: percent, 0..100."""
 
     def status(self) -> DeskStatus: ...
 
+
+SEALED = frozenset({DeskState.COMMITTED, DeskState.REVEALED, DeskState.SETTLED})
+"""States in which a doctor's own vote is on chain and cannot be changed: what the model found may be seen then."""
 
 DESK: web.AppKey[Desk] = web.AppKey("desk", Desk)
 CLOCK: web.AppKey[Callable[[], float]] = web.AppKey("clock", Callable)  # type: ignore[arg-type]
@@ -105,6 +122,7 @@ def doctor_app(desk: Desk, *, clock: Callable[[], float] = time.time) -> web.App
     app.router.add_get("/", html_page("doctor.html"))
     app.router.add_get("/api/desk", _desk)
     app.router.add_get("/api/cases/{id}/image", _image)
+    app.router.add_get("/api/cases/{id}/mask", _mask)
     app.router.add_post("/api/cases/{id}/decision", _decide)
     return app
 
@@ -117,6 +135,8 @@ def case_json(case: DeskCase) -> dict[str, object]:
         shown["result"] = None
     else:
         shown["result"]["paid_wei"] = str(case.result.paid_wei)
+    if case.state not in SEALED:
+        shown["findings"] = None
     return shown
 
 
@@ -138,6 +158,17 @@ async def _image(request: web.Request) -> web.StreamResponse:
     if not case.image_available:
         raise Missing("the scan of this case has not come yet", "wait for the patient's agent to send it")
     return web.Response(body=request.app[DESK].image(case.id), content_type="image/png")
+
+
+async def _mask(request: web.Request) -> web.StreamResponse:
+    case = _case(request)
+    if case.state not in SEALED:
+        raise Clash("what the model found is not shown before your verdict is sealed", "seal it first")
+    if case.findings is None:
+        raise Missing(
+            "what the model found has not come", "it comes when all verdicts of the panel are sealed"
+        )
+    return web.Response(body=request.app[DESK].mask(case.id), content_type="image/png")
 
 
 async def _decide(request: web.Request) -> web.StreamResponse:

@@ -7,7 +7,7 @@ import contextlib
 import secrets
 import time
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from eth_typing import Hash32
 from eth_utils.crypto import keccak
@@ -17,7 +17,7 @@ from agents.engine.duty import Duty, Setup
 from agents.engine.store import Pending
 from agents.patient.blind import BlindReader, seconds_told
 from agents.patient.masked import MaskedCache
-from agents.patient.result import FINAL, write_result
+from agents.patient.result import FINAL, market_record, write_result
 from contracts.bindings.data_market import Consent
 from contracts.bindings.events import Moved
 from models.scans import Scan, prepare, require_modality, scan_bytes, scan_from_bytes, to_png
@@ -26,7 +26,6 @@ from protocols.case import authority
 from protocols.case.binding import code_commitment, opening_of
 from protocols.case.contact import SALT_BYTES, contact
 from protocols.case.patient import MACHINE, PatientCase
-from protocols.codec import encode
 from protocols.crypto import certificate
 from protocols.crypto.bls import EncodedG2
 from protocols.crypto.commitment import case_id as case_id_of
@@ -39,10 +38,15 @@ from protocols.errors import ModelCheated, ProtocolError, UserError, WireError
 from protocols.records import PeerRecord
 from protocols.specialty import specialty
 
+if TYPE_CHECKING:  # what they import is heavy, and for volumes alone
+    from agents.patient.volume import Prepared, Segmenting
+
 GAS_RESERVE = 20_000_000
 """Gas units that a case account is given for its own transactions; what is left is swept back."""
 
 MASKED_BYTES = 256 << 20
+PICTURE_SIDE, PANEL_SIDE = 1024, 2048
+"""Longest side of what the panel reads."""
 
 PATIENCE = 90.0
 """Seconds without a frame: longer than the model waits for the dealer, so that the one at fault is named."""
@@ -56,7 +60,8 @@ CONSENT_TEXT = (
 @dataclass(frozen=True)
 class Wishes:
     """What the patient chose for a case. price_cap: wei a prediction; record_price: wei a record; slots: images that a
-    session computes to notice a model that cheats, 0 for the scan alone."""
+    session computes to notice a model that cheats, 0 for the scan alone. axes, batch, skip_empty: of a volume, as in
+    `models.segmentation.plan.Plan`."""
 
     specialty: str = "neuroradiology"
     panel: int = 3
@@ -67,6 +72,9 @@ class Wishes:
     language: str = "en"
     dealers: tuple[str, ...] = ()
     slots: int = 0
+    axes: str = "xyz"
+    batch: int = 4
+    skip_empty: bool = False
 
 
 class PatientDuty(Duty[PatientCase]):
@@ -81,9 +89,18 @@ class PatientDuty(Duty[PatientCase]):
         if terms is None:
             raise UserError("the address book has no terms", "deploy the contracts again")
         self.terms = terms
-        cache = MaskedCache(setup.data / "masked", int(setup.options.get("masked_cache", MASKED_BYTES)))
-        self._blind = BlindReader(self.store, cache)
+        self.masked = MaskedCache(setup.data / "masked", int(setup.options.get("masked_cache", MASKED_BYTES)))
+        self._blind = BlindReader(self.store, self.masked)
+        self._volumes: Segmenting | None = None
         self._reputations: dict[str, float] = {}
+
+    @property
+    def volumes(self) -> Segmenting:
+        """What segments this patient's volumes."""
+        from agents.patient.volume import Segmenting
+
+        self._volumes = self._volumes or Segmenting(self)
+        return self._volumes
 
     async def prepare(self) -> None:
         """Say that scans are welcome."""
@@ -91,7 +108,18 @@ class PatientDuty(Duty[PatientCase]):
         self.tell("ready", f"ready; the wallet holds {balance / 1e18:.4f} ether")
 
     # ---- a new case
-    async def begin(self, scan: Scan, wishes: Wishes) -> str:
+    async def begin_volume(self, prepared: Prepared, wishes: Wishes) -> str:
+        """As `begin`, of a volume: the panel reads its slices on one picture, a suite segments all of them."""
+        from agents.patient.volume import begin_work
+
+        key = secrets.token_bytes(16)
+        folder = self.setup.data / "cases" / key.hex()
+        await asyncio.to_thread(begin_work, folder, prepared)
+        return await self.begin(prepared.picture, wishes, key, prepared.facts)
+
+    async def begin(
+        self, scan: Scan, wishes: Wishes, key: bytes = b"", volume: dict[str, Any] | None = None
+    ) -> str:
         """Write a case down and start it; its key. Raises `UserError` when it cannot be paid for or read.
 
         The scan was loaded already: pixels alone, no header. Everything random about the case is drawn here.
@@ -101,13 +129,13 @@ class PatientDuty(Duty[PatientCase]):
         escrow = [await self.ask(self.contracts.cases.escrow_for(b, wishes.panel)) for b in range(4)]
         price = int(await self._gas_price())
         await self._check_funds(max(escrow) + wishes.price_cap + GAS_RESERVE * price)
-        key = secrets.token_bytes(16)
+        key = key or secrets.token_bytes(16)
         case_secret, nonce = secrets.token_bytes(32), secrets.token_bytes(32)
         rounds = range(1, self.terms.max_rounds + 1)
         codes = [_codes(case_secret, len(field.labels), n) for n in rounds]
         salts = [keccak(b"crypdoc/v1/code-salt" + bytes([n]) + case_secret) for n in rounds]
         bound = [code_commitment(salt, chosen) for salt, chosen in zip(salts, codes, strict=True)]
-        png = await asyncio.to_thread(to_png, scan)
+        png = await asyncio.to_thread(to_png, scan, PANEL_SIDE if volume else PICTURE_SIDE)
         account = self.keyring.case_account(key).address
         commitment = scan_commitment(png, opening_of(nonce, bound))
         book = self.setup.book
@@ -152,7 +180,8 @@ class PatientDuty(Duty[PatientCase]):
             quote_window=wishes.quote_window,
             price_cap=wishes.price_cap,
             dealers=list(wishes.dealers),
-            slots=wishes.slots,
+            slots=0 if volume else wishes.slots,
+            volume=volume or {},
         )
         self.core.open_case(
             case, Event("started", {"models": self._models(), "now": now}, f"{case.key}/started")
@@ -204,7 +233,8 @@ class PatientDuty(Duty[PatientCase]):
         body = pending.effect.body
         start = time.perf_counter()
         try:
-            outcome = await self._infer(dict(body))
+            segment = self.volumes.run(pending.case_key, dict(body)) if body.get("volume") else None
+            outcome = await (segment or self._infer(dict(body)))
         except (ProtocolError, WireError, UserError) as error:
             cheated = isinstance(error, ModelCheated)
             if cheated:
@@ -216,7 +246,8 @@ class PatientDuty(Duty[PatientCase]):
                 "cheated": cheated,
             }
             return Event("infer_failed", reason, f"{pending.effect.id}/failed")
-        outcome |= {"session": body["session"], "seconds": time.perf_counter() - start, "now": time.time()}
+        outcome = {"seconds": time.perf_counter() - start} | outcome
+        outcome |= {"session": body["session"], "now": time.time()}
         return Event("inferred", outcome, f"{pending.effect.id}/inferred")
 
     async def _infer(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -243,6 +274,11 @@ class PatientDuty(Duty[PatientCase]):
 
     def _name(self, body: dict[str, Any]) -> str | None:
         state = self.core.state(body["session"].split(":")[0])
+        return self.case_name(state) if state else None
+
+    def name_of_case(self, key: str) -> str | None:
+        """How a case is named in progress lines."""
+        state = self.core.state(key)
         return self.case_name(state) if state else None
 
     async def sealing_key_of(self, record: PeerRecord) -> bytes:
@@ -297,7 +333,7 @@ class PatientDuty(Duty[PatientCase]):
         fields = made.to_json() | {"valid": valid}
         if not valid:
             fields["why"] = "too few good signatures for a certificate"
-        record = _record(case, case.result)
+        record = market_record(case, case.result)
         outcome = {"certificate": fields, "record": record, "model_reputation": await self._standing(case)}
         return Event("certified", outcome, f"{pending.effect.id}/done")
 
@@ -339,7 +375,9 @@ class PatientDuty(Duty[PatientCase]):
             if event.kind == "mined" and event.body["step"] == "list":
                 return "market.listed", "listed the record of the case, without the scan"
             if event.kind == "inferred":
-                return "blind.done", "the prediction is known here alone; waiting for the receipt"
+                return "blind.done", "what the model computed is known here alone; waiting for the receipt"
+            if event.kind == "view" and after.shown != before.shown:
+                return "reveal.shown", "showed a doctor whose vote is sealed what the model found"
             return None
         label = (after.result or {}).get("label", "")
         return {
@@ -363,22 +401,3 @@ class PatientDuty(Duty[PatientCase]):
 
 def _codes(case_secret: bytes, labels: int, round_: int) -> list[int]:
     return list(verdict_codes(keccak(b"crypdoc/v1/round" + bytes([round_]) + case_secret), labels))
-
-
-def _record(case: PatientCase, result: dict[str, Any]) -> bytes:
-    """The bare metadata that is sold: no picture, no address, a day and not an hour."""
-    inference = case.inference or {}
-    return encode(
-        {
-            "form": "CrypDoc record v1",
-            "date": result["date"],
-            "modality": case.modality,
-            "specialty": case.specialty,
-            "verdict": result["label"],
-            "confidence_bucket": inference.get("bucket", 0),
-            "panel": sum(s["round"] == result["rounds"] for s in result["panel"]),
-            "agreeing": result["agreeing"],
-            "rounds": result["rounds"],
-            "salt": secrets.token_bytes(16),
-        }
-    )

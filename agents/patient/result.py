@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import secrets
 from pathlib import Path
 from typing import Any
 
 from protocols.case.patient import PatientCase
 from protocols.case.patient.session import COSTS
+from protocols.codec import encode
 from protocols.specialty import INSUFFICIENT
 
 HOW_TO_CHECK = (
@@ -39,7 +41,7 @@ def case_result(case: PatientCase, sizes: dict[str, int] | None = None) -> dict[
         "outcome": FINAL.get(case.phase, case.phase),
         "trouble": case.trouble,
         "diagnosis": {"label": result.get("label") or None, "probability": probability},
-        "confidence_bucket": inference.get("bucket"),
+        "confidence_bucket": None if case.volume else inference.get("bucket"),
         "bounty_wei": result.get("bounty_wei", 0),
         "model": {
             "name": card.get("name", ""),
@@ -71,9 +73,33 @@ def case_result(case: PatientCase, sizes: dict[str, int] | None = None) -> dict[
         },
         "bytes": {"blind inference": inference.get("bytes", 0)} | (sizes or {}),
         "seconds": {"blind inference": inference.get("seconds", 0.0)},
+        **segmentation(case),
         "blind": {k: inference[k] for k in ("rounds", *COSTS) if k in inference}
         | {"quoted": dict(case.quotes[case.model]["costs"]) if case.model else {}},
     }
+
+
+def segmentation(case: PatientCase) -> dict[str, Any]:
+    """What a suite found in a volume: the case's `severity` and, under `segmentation`, figures and files."""
+    if not case.volume:
+        return {}
+    found, plan = case.findings or {}, case.volume["plan"]
+    told = {
+        "suite": case.quotes[case.model]["card"].get("name", "") if case.model else "",
+        "images": case.volume["images"],
+        "shape": case.volume["shape"],
+        "spacing_mm": case.volume["spacing"],
+        "axes": plan["axes"],
+        "grid": plan["grid"],
+        "lung_ml": found.get("lung_ml"),
+        "infection_ml": found.get("infection_ml"),
+        "infection_percent_of_lung": found.get("percent"),
+        "severity": found.get("severity"),
+        "shown_to": len(case.shown),
+        "folder": "segmentation",
+        "notes": list(found.get("notes", [])),
+    }
+    return {"severity": found.get("severity"), "segmentation": told}
 
 
 def _seat(seat: dict[str, Any]) -> dict[str, Any]:
@@ -113,3 +139,24 @@ def _write(path: Path, content: Any) -> Path:
     fresh.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
     fresh.replace(path)
     return path
+
+
+def market_record(case: PatientCase, result: dict[str, Any]) -> bytes:
+    """The bare metadata that is sold: no picture, no address, a day and not an hour."""
+    inference = case.inference or {}
+    severity = {"severity": case.findings["severity"]} if case.findings else {}
+    return encode(
+        severity
+        | {
+            "form": "CrypDoc record v1",
+            "date": result["date"],
+            "modality": case.modality,
+            "specialty": case.specialty,
+            "verdict": result["label"],
+            "confidence_bucket": inference.get("bucket", 0),
+            "panel": sum(s["round"] == result["rounds"] for s in result["panel"]),
+            "agreeing": result["agreeing"],
+            "rounds": result["rounds"],
+            "salt": secrets.token_bytes(16),
+        }
+    )

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from agents.demo.screen import show_summary
 from agents.pages.patient import CaseState, PatientCase, PatientStatus, patient_app
@@ -14,10 +17,19 @@ from agents.progress import PHASES
 from agents.report.facts import agreement, certainty, spent_items
 from agents.report.report import render_report, write_report
 from agents.report.result import CaseResult
-from models.scans import Scan, load_scan
+from models.scans import Scan, load_scan, require_modality
 from protocols.case.patient import PatientCase as Case
 from protocols.case.view import CaseView, Phase
 from protocols.errors import UserError
+from protocols.specialty import specialty
+
+if TYPE_CHECKING:
+    from agents.patient.volume import Prepared
+
+VOLUMES = "chest radiology"
+"""The specialty whose cases are volumes."""
+
+Given: TypeAlias = "Scan | Prepared"
 
 PHASE_NAMES = {
     "quoting": "Quotes",
@@ -55,7 +67,31 @@ async def _ready(duty: PatientDuty) -> None:
         await asyncio.sleep(0.05)
 
 
-async def wait_for_case(duty: PatientDuty, scan: Scan, wishes: Wishes, *, stay: bool) -> int:
+def read_given(path: Path, options: Mapping[str, Any]) -> tuple[str, Given]:
+    """The specialty of a case and what was given to read: a picture, or a CT volume ready to be segmented.
+
+    A volume it is by the specialty's name, or when `path` is a folder. Raises `UserError` on what cannot be read.
+    """
+    field = options["specialty"] or (VOLUMES if path.is_dir() else Wishes.specialty)
+    if specialty(field).name == VOLUMES:
+        from agents.patient.volume import prepare_volume
+
+        if options["slice_"] is not None:
+            raise UserError(
+                "--slice is for a case of one slice", f"leave it out, or leave --specialty {VOLUMES!r} out"
+            )
+        return field, prepare_volume(path, options["axes"], options["batch"], options["skip_empty"])
+    picture = load_scan(path, slice=options["slice_"])
+    require_modality(picture, specialty(field).modalities)
+    return field, picture
+
+
+async def begin(duty: PatientDuty, given: Given, wishes: Wishes) -> str:
+    """Begin a case of whatever was given; its key."""
+    return await (duty.begin(given, wishes) if isinstance(given, Scan) else duty.begin_volume(given, wishes))
+
+
+async def wait_for_case(duty: PatientDuty, given: Given, wishes: Wishes, *, stay: bool) -> int:
     """Begin a case unless one is running already (after a crash), and wait for its end; the exit code."""
     await _ready(duty)
     running = duty.core.states(open_only=True)
@@ -65,7 +101,7 @@ async def wait_for_case(duty: PatientDuty, scan: Scan, wishes: Wishes, *, stay: 
     elif stay and (before := duty.core.states()):
         key = before[-1].key
     else:
-        key = await duty.begin(scan, wishes)
+        key = await begin(duty, given, wishes)
     while (case := duty.core.state(key)) is None or case.phase not in duty.machine.final:
         await asyncio.sleep(0.1)
     tell_end(duty, case)
@@ -103,9 +139,16 @@ class PatientDesk:
         self._views = {state.key: view for state, view in zip(running, views, strict=True)}
 
     async def submit(self, data: bytes, name: str) -> str:
-        """Check a scan and begin its case."""
-        scan = await asyncio.to_thread(load_scan, data)
-        return await self._duty.begin(scan, self._wishes)
+        """Check a scan and begin its case. A volume is kept: its masks are written in its own form."""
+        if self._wishes.specialty != VOLUMES:
+            scan = await asyncio.to_thread(load_scan, data)
+            return await self._duty.begin(scan, self._wishes)
+        from agents.patient.volume import keep_upload, prepare_volume
+
+        w = self._wishes
+        path = await asyncio.to_thread(keep_upload, self._duty.setup.data / "given", data, name)
+        prepared = await asyncio.to_thread(prepare_volume, path, w.axes, w.batch, w.skip_empty)
+        return await self._duty.begin_volume(prepared, w)
 
     def cases(self) -> list[PatientCase]:
         """Newest first."""
@@ -133,6 +176,10 @@ class PatientDesk:
         over = state.phase in ENDS
         parsed = CaseResult.parse(case_result(state)) if over and state.phase != "failed" else None
         name, text = PHASE_NAMES[state.phase], WORDS[state.phase]
+        if state.phase == "inferring" and state.volume and state.served:
+            left = self._duty.volumes.left.get(state.key, "")
+            done = f"{int(state.served['images'])} of {state.volume['images']} images"
+            text = f"The model segments the volume without seeing it: {done} are done{left and ', ' + left}."
         if state.phase == "panel" and (view := self._views.get(state.key)) is not None:
             name, text = panel_words(view)
         if state.trouble and not parsed:

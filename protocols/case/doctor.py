@@ -18,6 +18,7 @@ from protocols.case import steps
 from protocols.case.authority import speaks_for
 from protocols.case.binding import code_commitment, opening_of, well_formed
 from protocols.case.view import CaseView, Phase, Seat, SeatStatus
+from protocols.case.volume import png_size, shows
 from protocols.crypto.commitment import ballot_commitment, scan_commitment
 from protocols.effects import Effect, Event, Machine, Step, stay
 from protocols.specialty import INSUFFICIENT, specialty_of
@@ -59,7 +60,11 @@ class DoctorPolicy:
 
 @dataclass(frozen=True, slots=True)
 class DoctorCase:
-    """All that a doctor agent knows of one seat. Plain values only. stage: phase of the case when last looked at."""
+    """All that a doctor agent knows of one seat. Plain values only.
+
+    stage: phase of the case when last looked at. size: columns and rows of the scan's picture. mask, findings: what the
+    model found in a volume, which the patient shows when the votes of the round are sealed.
+    """
 
     key: str
     phase: str
@@ -93,6 +98,9 @@ class DoctorCase:
     turn: int = 1
     result: dict[str, Any] | None = None
     trouble: str = ""
+    size: list[int] = field(default_factory=list)
+    mask: bytes = b""
+    findings: dict[str, Any] | None = None
 
 
 Out = Step[DoctorCase]
@@ -156,6 +164,7 @@ def _delivered(case: DoctorCase, event: Event) -> Out:
         labels=labels,
         modality=str(body["modality"]),
         received=float(event.body["now"]),
+        size=list(png_size(body["scan"]) or ()),
     )
     effects = [steps.say(case.key, "delivery", thread, 2, "received", sender, {}, mine=False)]
     if case.phase == "awaiting":
@@ -230,6 +239,17 @@ def _recovered(case: DoctorCase, event: Event) -> Out:
     return replace(
         case, phase="committed", code=code, confidence=confidence, salt=bytes(event.body["salt"])
     ), []
+
+
+# ---- what the model found, shown when nobody can vote any more
+def _shown(case: DoctorCase, event: Event) -> Out:
+    """The mask of a volume came, from the patient whose scan it is, in the scan's own size."""
+    body, thread, sender = event.body["body"], str(event.body["thread"]), str(event.body["from"])
+    if sender != case.patient or not shows(case.size, body["mask"], body["findings"]):
+        reason = {"reason": "the mask is not of the scan that was delivered to this seat"}
+        return case, [steps.say(case.key, "disclosure", thread, 2, "refuse", sender, reason, mine=False)]
+    case = replace(case, mask=event.body["blob"], findings=dict(body["findings"]))
+    return case, [steps.say(case.key, "disclosure", thread, 2, "seen", sender, {}, mine=False)]
 
 
 # ---- what the chain shows
@@ -329,12 +349,17 @@ def _attested(case: DoctorCase, event: Event) -> Out:
 
 
 _ENDS = ("settled", "lost")
+_SHOW = "disclosure.show"
 
 
 def _row(*nexts: str, **more: frozenset[str]) -> dict[str, frozenset[str]]:
     """What every running phase answers: a look at the chain, and its own transactions."""
     row = {"view": stay(*nexts, *_ENDS), "mined": stay(*nexts), "reverted": stay(*nexts)}
     return row | more
+
+
+def _stays(phase: str, *kinds: str) -> dict[str, frozenset[str]]:
+    return {kind: stay(phase) for kind in kinds}
 
 
 MACHINE: Machine[DoctorCase] = Machine(
@@ -353,19 +378,15 @@ MACHINE: Machine[DoctorCase] = Machine(
         "awaiting": _row("awaiting", "reading", **{"delivery.deliver": stay("awaiting", "reading")}),
         "reading": _row("reading", was_read=stay("committing")),
         "committing": _row("committing", "committed", "revealing", recovered=stay("committed", "lost")),
-        "committed": _row("committed", "revealing", **{"delivery.deliver": stay("committed")}),
-        "revealing": _row("revealing", "revealed"),
-        "revealed": _row("revealed", **{"delivery.certify": stay("revealed"), "attested": stay("revealed")}),
-        "settled": {
-            "mined": stay("settled"),
-            "reverted": stay("settled"),
-            "delivery.certify": stay("settled"),
-            "attested": stay("settled"),
-        },
+        "committed": _row("committed", "revealing", **_stays("committed", "delivery.deliver", _SHOW)),
+        "revealing": _row("revealing", "revealed", **_stays("revealing", _SHOW)),
+        "revealed": _row("revealed", **_stays("revealed", _SHOW, "delivery.certify", "attested")),
+        "settled": _stays("settled", "mined", "reverted", _SHOW, "delivery.certify", "attested"),
     },
     handlers={
         "seated": _seated,
         "delivery.deliver": _delivered,
+        "disclosure.show": _shown,
         "was_read": _was_read,
         "recovered": _recovered,
         "view": _view,

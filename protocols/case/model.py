@@ -22,7 +22,12 @@ DEALER_PATIENCE = 30.0
 
 @dataclass(frozen=True, slots=True)
 class ModelCase:
-    """One prediction asked for by one case account. Plain values only. sessions: how many were begun. batch: images."""
+    """One prediction asked for by one case account. Plain values only.
+
+    sessions: how many were begun; tries: in a row, without anything to show for it. batch: images of the purchase.
+    volume: {} for pictures, else plan, images and batches of it; served: its batches that were evaluated, repeated ones
+    too.
+    """
 
     key: str
     phase: str
@@ -44,6 +49,9 @@ class ModelCase:
     signature: bytes = b""
     trouble: str = ""
     batch: int = 1
+    tries: int = 0
+    volume: dict[str, Any] = field(default_factory=dict)
+    served: int = 0
 
 
 Out = Step[ModelCase]
@@ -74,11 +82,16 @@ def _begun(case: ModelCase, event: Event) -> Out:
     fits = body["session"] == thread and speaks_for(
         body.get("authority"), case.case_id, case.patient, case.account
     )
-    if case.sessions >= MAX_SESSIONS or not fits:
+    if case.tries >= MAX_SESSIONS or not fits:
         reason = {"reason": "no session is held for this wish: it is one too many, or not the buyer's"}
         return case, [steps.say(case.key, "session", thread, 2, "refuse", case.patient, reason, mine=False)]
     case = replace(
-        case, phase="checking", session=thread, sessions=case.sessions + 1, since=float(event.body["now"])
+        case,
+        phase="checking",
+        session=thread,
+        sessions=case.sessions + 1,
+        tries=case.tries + 1,
+        since=float(event.body["now"]),
     )
     check = {
         "case_id": case.case_id,
@@ -118,6 +131,8 @@ def _dealer_ready(case: ModelCase, event: Event) -> Out:
         "network": case.network,
         "batch": case.batch,
     }
+    if case.volume:
+        host["volume"] = case.volume
     case = replace(case, phase="hosting", since=float(event.body["now"]))
     return case, [steps.task(case.key, "host", case.session, host), ready]
 
@@ -133,6 +148,11 @@ def _give_up(case: ModelCase, why: str) -> Out:
     number = 3 if case.phase == "hosting" else 2
     refuse = steps.say(case.key, "session", case.session, number, "refuse", case.patient, reason, mine=False)
     return replace(case, phase="offered", trouble=why), [refuse]
+
+
+def _progressed(case: ModelCase, event: Event) -> Out:
+    """A batch of a volume was evaluated: it counts, whatever becomes of the session."""
+    return replace(case, served=case.served + 1, tries=0), []
 
 
 def _hosted(case: ModelCase, event: Event) -> Out:
@@ -202,6 +222,7 @@ MACHINE: Machine[ModelCase] = Machine(
         "hosting": {
             "session.begin": stay("hosting", "checking"),
             "session.ready": stay("hosting"),
+            "progressed": stay("hosting"),
             "hosted": stay("hosting"),
             "host_failed": stay("hosting", "offered"),
             "receipt_signed": stay("hosting", "receipted"),
@@ -225,6 +246,7 @@ MACHINE: Machine[ModelCase] = Machine(
         "purchase": _checked,
         "session.ready": _dealer_ready,
         "session.refuse": _dealer_refused,
+        "progressed": _progressed,
         "hosted": _hosted,
         "host_failed": _host_failed,
         "receipt_signed": _signed,

@@ -96,7 +96,11 @@ def wallet(path: Path, password: str) -> Keyring:
 
 
 class Stage:
-    """A context: entering sets it, leaving stops every process."""
+    """A context: entering sets it, leaving stops every process. field, network: what the doctors read and the model
+    sells."""
+
+    field = FIELD
+    network = "LeNet"
 
     def __init__(self, folder: Path, births: dict[str, str] | None = None) -> None:
         self.folder = folder
@@ -210,11 +214,19 @@ class Stage:
         self.until(lambda: dealer.said("up"), "the dealer's start")
         up = next(s for s in dealer.steps() if s["step"] == "up")
         self.join = up["multiaddrs"][0]
-        self._born(model, "model", *self.common(model), "--network", "LeNet")
+        self._born(model, "model", *self.common(model), "--network", self.network)
         for doctor in doctors:
             credential = self._credential(attester, doctor)
             self._born(
-                doctor, "doctor", *self.common(doctor), "--credential", str(credential), "--reader", "auto"
+                doctor,
+                "doctor",
+                *self.common(doctor),
+                "--specialty",
+                self.field,
+                "--credential",
+                str(credential),
+                "--reader",
+                "auto",
             )
         for actor in (model, *doctors):
             self._grown(actor)
@@ -254,13 +266,13 @@ class Stage:
         return [*named, "--rpc", self.rpc, "--book", str(self.book_file), *join]
 
     def _credential(self, attester: Keyring, doctor: Actor) -> Path:
-        field_, book = specialty(FIELD), AddressBook.load(self.book_file)
+        field_, book = specialty(self.field), AddressBook.load(self.book_file)
         until = int(time.time()) + 30 * 86_400
         domain = doctors_domain(book.chain_id, book.address("Doctors"))
         signature = attester.sign_digest(domain.digest(Credential(doctor.keyring.address, field_.id, until)))
         path = doctor.data / "credential.json"
         signed = SignedCredential(field_.id, attester.address, until, signature)
-        write_credential(path, doctor.keyring.address, FIELD, signed)
+        write_credential(path, doctor.keyring.address, self.field, signed)
         return path
 
     # ---- a case's own participants

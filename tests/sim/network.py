@@ -88,7 +88,7 @@ class SimNetwork:
         life.context.copy().run(self._hear, life, frm, sealed)
 
     def _hear(self, life: Life, frm: Agent, sealed: bytes) -> None:
-        for name in ("quote", "session", "delivery", "purchase"):
+        for name in ("quote", "session", "delivery", "disclosure", "purchase"):
             try:
                 plain = life.agent.keyring.open(
                     sealed, sender=frm.keyring.wallet, purpose=f"crypdoc/{name}:1.0.0"

@@ -22,7 +22,7 @@ const STORY = {
   declined: "This seat is not yours: it was declined, or it was given to another doctor.",
 };
 
-const desk = { cases: [], chosen: null, shown: null, ahead: 0, choice: undefined, sure: null, busy: false };
+const desk = { cases: [], chosen: null, shown: null, ahead: 0, choice: undefined, sure: null, busy: false, mask: false };
 const viewer = new Viewer(byId("canvas"), (look) => {
   byId("window").value = look.window;
   byId("level").value = look.level;
@@ -60,7 +60,7 @@ function showStatus(status) {
 }
 
 function choose(id) {
-  if (id !== desk.chosen) Object.assign(desk, { chosen: id, choice: undefined, sure: null });
+  if (id !== desk.chosen) Object.assign(desk, { chosen: id, choice: undefined, sure: null, mask: false });
   render();
 }
 
@@ -90,13 +90,14 @@ function renderList() {
 }
 
 async function showImage(one) {
-  const wanted = one?.image_available ? one.id : null;
+  const mask = desk.mask && one?.findings != null;
+  const wanted = one?.image_available ? `/api/cases/${encodeURIComponent(one.id)}/${mask ? "mask" : "image"}` : null;
   byId("blank").hidden = wanted !== null;
   byId("blank").textContent = one ? "The scan has not come yet" : "No case is chosen";
   if (wanted === desk.shown) return;
   desk.shown = wanted;
-  const blob = wanted === null ? null : await getBlob(`/api/cases/${encodeURIComponent(wanted)}/image`);
-  if (desk.shown === wanted) await viewer.show(blob);
+  const blob = wanted === null ? null : await getBlob(wanted);
+  if (desk.shown === wanted) await viewer.show(blob, mask);
 }
 
 function imageFailed(problem) {
@@ -155,7 +156,28 @@ function story(one) {
   if (STORY[one.state]) parts.push(el("p", {}, STORY[one.state]));
   if (one.state === "waiting" && !one.image_available) parts.push(el("p", {}, "You took this seat; the patient's agent is sending the scan."));
   if (one.note) parts.push(el("p", { class: "quiet" }, one.note));
+  if (one.findings) parts.push(...findingParts(one.findings));
   return one.result ? [...parts, ...resultParts(one.result)] : parts;
+}
+
+// What the model found in a volume: it comes when no verdict of the panel can be changed any more.
+function findingParts(found) {
+  const share = found.percent === null ? "no lung was found" : `${found.percent.toFixed(1)} %`;
+  const turn = () => {
+    desk.mask = !desk.mask;
+    render();
+  };
+  return [
+    el("p", { class: "quiet small" }, "What the model found"),
+    facts([
+      ["Severity", capital(found.severity)],
+      ["Infected share of the lung", share],
+      ["Infection", `${found.infection_ml.toFixed(1)} ml`],
+      ["Lung", `${Math.round(found.lung_ml)} ml`],
+    ]),
+    el("button", { type: "button", id: "mask", "aria-pressed": String(desk.mask), onclick: turn }, desk.mask ? "Show the scan alone" : "Show the model's mask"),
+    el("p", { class: "quiet small" }, "Filled: infection. Outline: lung. It came when every verdict of the round was sealed."),
+  ];
 }
 
 function resultParts(result) {

@@ -13,6 +13,7 @@ export class Viewer {
     this.changed = changed;
     this.picture = null;
     this.grey = null;
+    this.colour = false;
     this.look = { ...START };
     this.at = { x: 0, y: 0, zoom: 1 };
     this.fitted = true;
@@ -22,10 +23,11 @@ export class Viewer {
     this.resize();
   }
 
-  /** Shows a PNG, or nothing when it is null. */
-  async show(blob) {
+  /** Shows a PNG, or nothing when it is null; in its own colours, without window and level, when `colour` is set. */
+  async show(blob, colour = false) {
     this.look = { ...START };
     this.picture = this.grey = null;
+    this.colour = colour;
     if (blob) {
       const bitmap = await createImageBitmap(blob);
       const flat = new OffscreenCanvas(bitmap.width, bitmap.height);
@@ -106,7 +108,7 @@ export class Viewer {
 
   /** Puts window, level and inversion through a table of 256 greys. */
   develop() {
-    if (this.picture) {
+    if (this.picture && !this.colour) {
       const low = this.look.level - this.look.window / 2;
       const table = new Uint8ClampedArray(256);
       for (let grey = 0; grey < 256; grey++) {

@@ -21,6 +21,7 @@ from protocols.case.patient.session import (
     infer_failed,
     inferred,
     opened,
+    progressed,
     ready,
     receipted,
     session_refused,
@@ -68,6 +69,11 @@ def _on_tick(case: PatientCase, event: Event) -> Out:
 _SETUP = ("funding", "arranging", "opening", "failed")
 
 
+def _told(phase: str) -> dict[str, frozenset[str]]:
+    """Answers of doctors who were shown a mask: nothing follows from them."""
+    return {"disclosure.seen": stay(phase), "disclosure.refuse": stay(phase)}
+
+
 MACHINE: Machine[PatientCase] = Machine(
     role="patient",
     state=PatientCase,
@@ -92,6 +98,7 @@ MACHINE: Machine[PatientCase] = Machine(
             "reverted": stay("arranging"),
         },
         "inferring": {
+            "progressed": stay("inferring"),
             "inferred": stay("inferring", *_SETUP),
             "infer_failed": stay("inferring", *_SETUP),
             "session.receipt": stay("inferring", *_SETUP),
@@ -106,6 +113,7 @@ MACHINE: Machine[PatientCase] = Machine(
             "delivery.refuse": stay("panel"),
             "mined": stay("panel"),
             "reverted": stay("panel"),
+            **_told("panel"),
         },
         "certifying": {
             "delivery.received": stay("certifying"),
@@ -115,12 +123,14 @@ MACHINE: Machine[PatientCase] = Machine(
             "certified": stay("certifying", "collecting"),
             "mined": stay("certifying"),
             "reverted": stay("certifying"),
+            **_told("certifying"),
         },
         "collecting": {
             "mined": stay("collecting", "done", "refunded"),
             "reverted": stay("collecting", "done", "refunded"),
             "purchase.request": stay("collecting"),
             "access": stay("collecting"),
+            **_told("collecting"),
         },
         "done": {
             "purchase.request": stay("done"),
@@ -141,12 +151,15 @@ MACHINE: Machine[PatientCase] = Machine(
         "session.ready": ready,
         "session.refuse": session_refused,
         "session.receipt": receipted,
+        "progressed": progressed,
         "inferred": inferred,
         "infer_failed": infer_failed,
         "view": panel_view,
         "delivery.received": received,
         "delivery.refuse": lambda case, event: (case, []),
         "delivery.attest": attested,
+        "disclosure.seen": lambda case, event: (case, []),
+        "disclosure.refuse": lambda case, event: (case, []),
         "certified": certified,
         "purchase.request": requested,
         "access": access,

@@ -8,7 +8,7 @@ from typing import Any
 from protocols.case import steps
 from protocols.case.patient.market import collect
 from protocols.case.patient.state import ATTEST_PATIENCE, Out, PatientCase, codes_of, label_of
-from protocols.case.view import CaseView, Phase, SeatStatus
+from protocols.case.view import ZERO_HASH, CaseView, Phase, SeatStatus
 from protocols.effects import Effect, Event
 
 
@@ -42,10 +42,35 @@ def _deliver(case: PatientCase, view: CaseView) -> Out:
     return replace(case, delivered=delivered), effects
 
 
+def _show(case: PatientCase, view: CaseView) -> Out:
+    """Show what the model found in a volume to doctors whose vote is sealed on chain, once no vote of their round can
+    be cast any more: nobody who still reads could be told."""
+    effects: list[Effect] = []
+    shown = list(case.shown)
+    for seat in view.seats:
+        name = f"{seat.doctor}/{seat.round}"
+        sealed = seat.round < view.round or view.phase is Phase.REVEAL or view.phase.over
+        voted = seat.status in (SeatStatus.COMMITTED, SeatStatus.REVEALED) and seat.commitment != ZERO_HASH
+        if not case.mask or name in shown or name not in case.delivered or not (sealed and voted):
+            continue
+        shown.append(name)
+        body = {"case_id": case.case_id, "round": seat.round, "mask": case.mask, "findings": case.findings}
+        thread = f"{case.key}:{seat.round}:{seat.doctor}:mask"
+        effects.append(steps.say(case.key, "disclosure", thread, 1, "show", seat.doctor, body, mine=True))
+    return replace(case, shown=shown), effects
+
+
 def panel_view(case: PatientCase, event: Event) -> Out:
+    """The chain was looked at: what was shown of the mask, what the round became, whom the scan is due to."""
     view: CaseView = event.body["view"]
+    case, effects = _show(case, view)
+    case, more = _followed(case, view, float(event.body["now"]))
+    return case, [*effects, *more]
+
+
+def _followed(case: PatientCase, view: CaseView, now: float) -> Out:
     if view.phase is Phase.SETTLED:
-        return _settled(case, view, float(event.body["now"]))
+        return _settled(case, view, now)
     if view.phase is Phase.REFUNDED:
         return collect(replace(case, outcome="refunded", result=_result(case, view)))
     case, effects = _deliver(case, view)

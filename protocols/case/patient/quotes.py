@@ -11,6 +11,7 @@ from protocols.blind.topology import Topology
 from protocols.case import steps
 from protocols.case.patient.late import fail
 from protocols.case.patient.state import QUOTE_PATIENCE, Out, PatientCase
+from protocols.case.volume import check_offer
 from protocols.crypto.eip712 import Quote, models_domain, signer_of
 from protocols.effects import Effect, Event
 from protocols.errors import ProtocolError
@@ -26,6 +27,8 @@ def ask(case: PatientCase, models: list[str]) -> Out:
         "dealers": case.dealers,
         "slots": case.slots,
     }
+    if case.volume:
+        body["volume"] = case.volume["plan"]
     effects = [steps.say(case.key, "quote", f"{case.key}:{m}", 1, "cfp", m, body, mine=True) for m in fresh]
     return replace(case, asked=[*case.asked, *fresh]), effects
 
@@ -44,7 +47,9 @@ def proposed(case: PatientCase, event: Event) -> Out:
         fits = offer.case_id == case.case_id and offer.patient == case.account
         # A dealer who is the model, or its friend, would see the scan: the patient says whom it trusts.
         fits = fits and offer.dealer != offer.model and (not case.dealers or offer.dealer in case.dealers)
-        proper = 0 <= float(body["card"]["auc"]) <= 1 and isinstance(body["topology"], bytes)
+        proper = 0 <= _skill(body["card"]) <= 1 and isinstance(body["topology"], bytes)
+        if case.volume:
+            check_offer(case.volume, body, offer.network)
         if case.slots:
             probes = Probes.from_plain(body["card"]["probes"])
             probes.fit(Topology.decode(body["topology"]))
@@ -76,17 +81,26 @@ def quote_of(fields: Mapping[str, Any]) -> Quote:
 
 
 def quote_refused(case: PatientCase, event: Event) -> Out:
-    return replace(case, refused=[*case.refused, str(event.body["from"])]), []
+    case = replace(case, refused=[*case.refused, str(event.body["from"])])
+    if not case.volume:
+        return case, []
+    reason = str(event.body["body"].get("reason", ""))[:200]  # it may name the limit that the volume is over
+    return replace(case, trouble=f"a model refused: {reason}"), []
+
+
+def _skill(card: Mapping[str, Any]) -> float:
+    """What a card says of its network, 0..1: the AUC, of a suite the Dice coefficient."""
+    return float(card["dice"] if "dice" in card else card["auc"])
 
 
 def _worth(body: Mapping[str, Any], reputation: float) -> float:
     """How good an offer is: accuracy and reputation against price. Higher is better.
 
-    The card's AUC counts by its distance from chance, the reputation on chain (0..1) scales it, and a
-    price in milliether is held against it, so that twice the price must buy clearly more.
+    The card's AUC counts by its distance from chance (a suite's overlap with labels as it is), the reputation on
+    chain (0..1) scales it, and a price in milliether is held against it, so that twice the price must buy clearly more.
     """
     card = body["card"]
-    skill = max(0.0, 2.0 * float(card["auc"]) - 1.0)
+    skill = _skill(card) if "dice" in card else max(0.0, 2.0 * _skill(card) - 1.0)
     price = (int(body["quote"]["price"]) + int(body["quote"]["dealer_fee"])) / 1e15
     return skill * (0.5 + reputation) - 0.02 * price
 
@@ -116,7 +130,9 @@ def quote_tick(case: PatientCase, event: Event) -> Out:
         return after, [*effects, *more]
     if now - case.started >= QUOTE_PATIENCE:
         checked = " that audit slots can check" if case.slots else ""
-        after, more = fail(case, f"no model made an offer within the price cap{checked}")
+        checked = f" for {case.volume['images']} images" if case.volume else checked
+        heard = f" ({case.trouble})" if case.trouble and case.volume else ""
+        after, more = fail(case, f"no model made an offer within the price cap{checked}{heard}")
         return after, [*effects, *more]
     return case, effects
 
@@ -126,7 +142,7 @@ def choose(case: PatientCase, now: float) -> Out:
     model = best_quote(case)
     if not model:
         return fail(case, case.trouble or "no model is left that could be bought from")
-    case = replace(case, model=model, phase="funding", waiting_since=now)
+    case = replace(case, model=model, phase="funding", waiting_since=now, tries=0)
     price = int(case.quote["price"]) + int(case.quote["dealer_fee"])
     # A second model costs its price alone: escrow and gas were sent with the first.
     amount = price if case.bought else price + max(case.escrow_by_bucket) + case.gas_reserve

@@ -21,7 +21,7 @@ from protocols.effects import Event
 from protocols.errors import ProtocolError
 from protocols.specialty import specialty
 
-COSTS = ("bytes_ahead", "bytes_online", "seconds_online", "slots", "layers")
+COSTS = ("bytes_ahead", "bytes_online", "seconds_online", "slots", "layers", "images")
 """What a session cost beside its seconds and bytes, where it is known."""
 
 
@@ -53,13 +53,14 @@ def bought(case: PatientCase, event: Event) -> Out:
 
 def _begin(case: PatientCase, now: float) -> Out:
     """A fresh session with the chosen model; its number makes its thread, its seeds and its pads fresh."""
-    number = case.sessions.get(case.model, 0) + 1
-    if number > MAX_SESSIONS:
+    number, tries = case.sessions.get(case.model, 0) + 1, case.tries + 1
+    if tries > MAX_SESSIONS:
         return _next_model(case, now, f"{case.model} did not complete a session in {MAX_SESSIONS} tries")
-    breath = min(LONGEST_BREATH, 2.0 * (number - 1) ** 2)
+    breath = min(LONGEST_BREATH, 2.0 * (tries - 1) ** 2)
     case = replace(
         case,
         sessions={**case.sessions, case.model: number},
+        tries=tries,
         phase="arranging",
         waiting_since=now + breath,
         inference=None,
@@ -92,22 +93,20 @@ def ready(case: PatientCase, event: Event) -> Out:
     if not _current(case, event):
         return case, []
     quote = case.quotes[case.model]
-    infer = steps.task(
-        case.key,
-        "infer",
-        case.session,
-        {
-            "session": case.session,
-            "model": case.model,
-            "dealer": case.quote["dealer"],
-            "topology": quote["topology"],
-            "card": quote["card"],
-            "network": case.quote["network"],
-            "scan": case.pixels,
-            "slots": case.slots,
-            "costs": quote["costs"],
-        },
-    )
+    body = {
+        "session": case.session,
+        "model": case.model,
+        "dealer": case.quote["dealer"],
+        "topology": quote["topology"],
+        "card": quote["card"],
+        "network": case.quote["network"],
+        "scan": case.pixels,
+        "slots": case.slots,
+        "costs": quote["costs"],
+    }
+    if case.volume:
+        body |= {"volume": case.volume, "suite": quote["suite"]}
+    infer = steps.task(case.key, "infer", case.session, body)
     return replace(case, phase="inferring", waiting_since=float(event.body["now"])), [infer]
 
 
@@ -125,9 +124,20 @@ def arrange_tick(case: PatientCase, event: Event) -> Out:
     return case, []
 
 
+def progressed(case: PatientCase, event: Event) -> Out:
+    """A batch of a volume is there. Whoever works is not given up, and a session that broke later was not in vain."""
+    if event.body["session"] != case.session:
+        return case, []
+    served = {k: case.served.get(k, 0) + event.body[k] for k in ("bytes", "seconds")}
+    served["images"] = event.body["images"]
+    return replace(case, served=served, tries=0, waiting_since=float(event.body["now"])), []
+
+
 def inferred(case: PatientCase, event: Event) -> Out:
     if event.body["session"] != case.session:
         return case, []
+    if case.volume:
+        case = replace(case, findings=dict(event.body["findings"]), mask=event.body["mask"])
     kept = ("session", "logit", "probability", "bucket", "bytes", "seconds", "rounds")
     inference = {k: event.body[k] for k in kept} | {k: event.body[k] for k in COSTS if k in event.body}
     case = replace(case, inference=inference, waiting_since=float(event.body["now"]))

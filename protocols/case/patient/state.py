@@ -40,6 +40,10 @@ class PatientCase:
     attests: doctor -> BLS signature. moves: transactions in the order mined.
     received: threads of deliveries that the doctor has confirmed.
     errands: what is still fetched after the end, see `late`. slots: images of a session, 0 for the scan alone.
+    tries: sessions in a row that brought nothing. volume: {} for a picture, else plan, images, batches, side, sweeps
+    ((task, axis, count) each), voxel_ml, and where its slices stand in the picture that the panel reads. served: what
+    is there of it so far, images, bytes and seconds. findings: what its mask says; mask: the blob of its picture, which
+    doctors are shown when their round's votes are sealed, see `shown`.
     """
 
     key: str
@@ -100,6 +104,12 @@ class PatientCase:
     moves: list[dict[str, Any]] = field(default_factory=list)
     errands: list[str] = field(default_factory=list)
     slots: int = 0
+    tries: int = 0
+    volume: dict[str, Any] = field(default_factory=dict)
+    served: dict[str, float] = field(default_factory=dict)
+    findings: dict[str, Any] | None = None
+    mask: bytes = b""
+    shown: list[str] = field(default_factory=list)
 
     @property
     def quote(self) -> dict[str, Any]:

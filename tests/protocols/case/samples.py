@@ -10,6 +10,8 @@ from typing import Any
 from coincurve import PrivateKey
 from eth_utils.crypto import keccak
 
+from protocols.blind.layers import Affine, Conv
+from protocols.blind.topology import Topology
 from protocols.case import dealer, doctor, model, patient, researcher
 from protocols.case.binding import code_commitment, opening_of
 from protocols.case.dealer import DealerCase
@@ -18,6 +20,7 @@ from protocols.case.model import ModelCase
 from protocols.case.patient import PatientCase
 from protocols.case.researcher import Order
 from protocols.case.view import CaseView, Phase, Seat, SeatStatus
+from protocols.case.volume import PNG, suite_identity
 from protocols.codec import encode
 from protocols.crypto.commitment import record_hash, scan_commitment
 from protocols.crypto.eip712 import Quote, Receipt, models_domain, sign
@@ -41,6 +44,14 @@ BOUND = [code_commitment(salt, codes) for salt, codes in zip(SALTS, ([7, 9], [11
 COMMITMENT = scan_commitment(SCAN, opening_of(NONCE, BOUND))
 CASES = "0x" + "c5" * 20
 MODELS = "0x" + "30" * 20
+FINDINGS = {"severity": "mild", "percent": 3.0, "lung_ml": 4000.0, "infection_ml": 120.0}
+VOLUME = {
+    "plan": {"grid": 16, "slices": 4, "axes": "z", "batch": 4, "skipped": {}},
+    "images": 8,
+    "batches": 2,
+    "side": 16,
+    "sweeps": [["lung", "z", 4], ["infection", "z", 4]],
+}
 RECORD = encode({"form": "CrypDoc record v1", "verdict": "tumour"})
 
 
@@ -80,6 +91,41 @@ def proposal(name: str = "model", price: int = 10**15, auc: float = 0.9, **chang
         "costs": {},
         "dealer": DEALER,
     }
+
+
+def picture(columns: int, rows: int) -> bytes:
+    """The beginning of a PNG of that size."""
+    return (
+        PNG
+        + (13).to_bytes(4, "big")
+        + b"IHDR"
+        + columns.to_bytes(4, "big")
+        + rows.to_bytes(4, "big")
+        + b"rest"
+    )
+
+
+def unet(side: int = 16, thresholds: tuple[int, ...] = (), channels: int = 5) -> bytes:
+    """The topology of a network of a suite."""
+    nodes = (Affine((Conv(0, 1, 3, 1, 1),)),)
+    return Topology((channels, side, side), nodes, thresholds=thresholds).encode()
+
+
+def offer(name: str = "model", price: int = 10**15, **changes: Any) -> dict[str, Any]:
+    """A signed offer for `VOLUME`; changes: of the proposal's parts."""
+    suite = [[task, "z", keccak(text=f"{name}/{task}"), unet()] for task in ("lung", "infection")]
+    network = suite_identity({(t, a): h for t, a, h, _ in suite})
+    body = proposal(name, price, network=network)
+    card = {"name": "suite", "dice": 0.8}
+    return {**body, "card": card, "topology": b"", "suite": suite, "images": 8, **changes}
+
+
+def volume_case(phase: str = "quoting", **changes: Any) -> PatientCase:
+    """A case of a volume."""
+    base = patient_case(phase, specialty="chest radiology", modality="CT", volume=VOLUME)
+    if phase != "quoting":
+        base = replace(base, quotes={MODEL: offer()}, asked=[MODEL])
+    return replace(base, **changes)
 
 
 def receipt(bucket: int = 1, name: str = "model", **changes: Any) -> dict[str, Any]:
@@ -162,6 +208,7 @@ def doctor_case(phase: str = "invited", **changes: Any) -> DoctorCase:
     if phase in ("reading", "committing", "committed", "revealing", "revealed", "settled"):
         base = replace(
             base,
+            size=[64, 32],
             scan=b"h" * 32,
             codes=[7, 9],
             labels=list(FIELD.labels),
@@ -268,6 +315,17 @@ def _said(kind: str) -> Iterator[dict[str, Any]]:
         "delivery.refuse": [{"reason": "no"}],
         "delivery.certify": [{"label": "tumour", "date": 0}, {"label": "no tumour", "date": "x"}],
         "delivery.attest": [{"signature": b"g" * 64}],
+        "disclosure.show": [
+            {"case_id": CASE_ID, "round": 1, "mask": mask, "findings": findings}
+            for mask, findings in (
+                (picture(64, 32), FINDINGS),
+                (picture(64, 33), FINDINGS),
+                (picture(64, 32), {**FINDINGS, "percent": 101.0}),
+                (5, None),
+            )
+        ],
+        "disclosure.seen": [{}],
+        "disclosure.refuse": [{"reason": "no"}],
         "purchase.request": [{"case_id": CASE_ID, "buyer": OTHER}],
         "purchase.records": [{"record": RECORD}, {"record": b"other"}, {"record": 5}],
         "purchase.refuse": [{"reason": "no"}],
@@ -336,7 +394,8 @@ def _answers(kind: str, session: str, late: float) -> Iterator[dict[str, Any]]:
     found: dict[str, list[dict[str, Any]]] = {
         "tick": [{"now": NOW, "models": [MODEL, OTHER]}, {"now": late, "models": []}],
         "started": [{"now": NOW, "models": [MODEL]}],
-        "inferred": [{**outcome, "rounds": 3, "now": NOW}],
+        "progressed": [{"session": session, "images": 4, "bytes": 10, "seconds": 1.0, "now": NOW}],
+        "inferred": [{**outcome, "rounds": 3, "now": NOW, "findings": FINDINGS, "mask": b"m" * 32}],
         "infer_failed": [{"session": session, "reason": "cut", "now": NOW}],
         "certified": [
             {"certificate": {"valid": valid}, "record": RECORD, "now": NOW} for valid in (True, False)

@@ -20,6 +20,6 @@ def test_every_role_and_conversation_is_drawn() -> None:
     page = (ROOT / "docs" / "state-machines.md").read_text("utf-8")
     for name in ("Patient", "Model", "Dealer", "Doctor", "Researcher"):
         assert f"## {name}\n" in page
-    for name in ("quote", "session", "delivery", "purchase"):
+    for name in ("quote", "session", "delivery", "disclosure", "purchase"):
         assert f"### {name}\n" in page
-    assert page.count("```mermaid") == 9
+    assert page.count("```mermaid") == 10

@@ -165,7 +165,7 @@ def test_a_failed_case_gets_back_what_a_silent_model_was_paid() -> None:
     """The account was swept when the case failed: the errand must bring its own gas."""
     moves = [{"step": f"fund/{MODEL}"}]
     case = patient_case("inferring", quotes={MODEL: patient_case("funding").quotes[MODEL]}, moves=moves)
-    case = replace(case, sessions={MODEL: MAX_SESSIONS})
+    case = replace(case, sessions={MODEL: MAX_SESSIONS}, tries=MAX_SESSIONS)
     case, effects = PATIENT.reduce(case, Event("tick", {"now": NOW + 10_000}))
     assert case.phase == "failed"
     assert steps_of(effects) == ["gas/reclaim", "sweep"]
