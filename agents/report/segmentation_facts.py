@@ -58,7 +58,7 @@ def millilitres(value: float | None) -> str:
 def share(value: float | None) -> str:
     """A percentage with one decimal; what is not nought is never shown as nought."""
     if value is None:
-        return "not defined"
+        return "Not defined"
     return "under 0.1 %" if 0 < value < 0.1 else f"{value:.1f} %"
 
 

@@ -14,6 +14,7 @@ GAP = 8
 STRIP = 22  # the line of text above a tile
 FOOT = 62  # heading and legend above all
 LEAST_WIDE = 176  # so that the text of a narrow slice fits
+LEAST_SHEET = 640  # and the heading's
 # Okabe and Ito's colours, which people who confuse red and green tell apart; the label's outline is also dashed.
 LUNG = (86, 180, 233)
 INFECTION = (255, 112, 32)
@@ -64,9 +65,9 @@ def montage(study: Study, plane: Plane, counts: Counts, side: int = SIDE) -> Ima
     chosen = pick(counts)
     tiles = [_tile(study, plane, index, side) for index in chosen]
     wide, high = max(tiles[0].width, LEAST_WIDE), tiles[0].height
-    across = _columns(len(tiles), wide, high + STRIP)
+    across = _columns(len(tiles), wide + GAP, high + STRIP + GAP)
     down = -(-len(tiles) // across)
-    width = max(GAP + across * (wide + GAP), 640)
+    width = max(GAP + across * (wide + GAP), LEAST_SHEET)
     sheet = Image.new("RGB", (width, FOOT + down * (high + STRIP + GAP)), GROUND)
     pen = ImageDraw.Draw(sheet)
     _heading(pen, study, plane)
@@ -84,12 +85,16 @@ def montage(study: Study, plane: Plane, counts: Counts, side: int = SIDE) -> Ima
 
 def caption(study: Study, plane: Plane, index: int) -> str:
     """Number from 1, and the distance of the slice's middle from the middle of the first."""
-    return f"{index + 1} of {study.shape[plane.axis]}, {index * study.spacing[plane.axis]:.0f} mm"
+    away = round(index * study.spacing[plane.axis], 1)
+    return f"{index + 1} of {study.shape[plane.axis]}, {away:g} mm"
 
 
 def _columns(count: int, wide: int, high: int) -> int:
-    """As many columns as make the sheet most like 4 to 3."""
-    return min(range(1, count + 1), key=lambda n: abs(np.log(n * wide * 3 / (-(-count // n) * high * 4))))
+    """As many columns as make the sheet most like 4 to 3, and as the heading is wide anyway."""
+    least = min(count, LEAST_SHEET // wide)
+    return min(
+        range(max(1, least), count + 1), key=lambda n: abs(np.log(n * wide * 3 / (-(-count // n) * high * 4)))
+    )
 
 
 def _heading(pen: ImageDraw.ImageDraw, study: Study, plane: Plane) -> None:

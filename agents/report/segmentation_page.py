@@ -282,7 +282,7 @@ def _bars(counts: Counts, plane: Plane, name: str) -> Html:
         h("rect", {"class": "ground", "width": len(percents), "height": 100}),
         h("path", {"class": "strong-bar", "d": raw("".join(strong))}) if strong else None,
         h("path", {"class": "pale-bar", "d": raw("".join(pale))}) if pale else None,
-        h("rect", {"class": "cursor", "width": 1, "height": 100, "x": -2}),
+        h("line", {"class": "cursor", "x1": -9, "x2": -9, "y1": 0, "y2": 100}),
     )
     note = h("p", {"class": "small quiet"}, "Pale: little lung in the slice.") if pale else None
     scale = h("p", {"class": "small quiet", "aria-hidden": "true"}, f"{top} %")

@@ -148,13 +148,17 @@
   function tell() {
     const slice = index();
     const percent = plane.percent[slice];
-    const share = percent === null ? "no lung here" : `infection ${percent.toFixed(1)} % of the lung here`;
-    const where = `Slice ${slice + 1} of ${plane.count}, ${(slice * plane.apart).toFixed(0)} mm from the first (${plane.from})`;
-    find("told").textContent = `${where}: ${share}, ${plane.ml[slice].toFixed(1)} ml`;
+    const ml = plane.ml[slice];
+    const lung = percent === null ? "no lung here" : `infection ${percent.toFixed(1)} % of the lung here`;
+    const share = ml === 0 && percent !== null ? "no infection here" : lung;
+    const away = Number((slice * plane.apart).toFixed(1));
+    const where = `Slice ${slice + 1} of ${plane.count}, ${away} mm from the first (${plane.from})`;
+    find("told").textContent = `${where}: ${share}${ml ? `, infected ${ml.toFixed(ml < 0.1 ? 3 : 1)} ml` : ""}`;
     canvas.setAttribute("aria-label", `${plane.name} slice. ${find("told").textContent}`);
     find("slice").value = place();
     find("slice").setAttribute("aria-valuetext", `${slice + 1} of ${plane.count}`);
-    find(`chart-${plane.key}`).querySelector(".cursor")?.setAttribute("x", slice);
+    const cursor = find(`chart-${plane.key}`).querySelector(".cursor");
+    for (const end of ["x1", "x2"]) cursor?.setAttribute(end, slice + 0.5);
   }
 
   function go(to) {
