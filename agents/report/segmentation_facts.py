@@ -158,7 +158,7 @@ def who_learnt(result: Mapping[str, Any]) -> str:
     if engine not in ("blind", "crypten"):
         return "The engine is not recorded, so this page cannot say who learnt what."
     model = (
-        "The model's owner learnt the number of slices along each axis and nothing of the picture. "
+        "The model's owner learnt the number of slices that went through each network and nothing of the picture. "
         + _skipped(result)
     )
     if word(result, "dealer") == "none":
@@ -180,11 +180,8 @@ def who_learnt(result: Mapping[str, Any]) -> str:
 
 def _skipped(result: Mapping[str, Any]) -> str:
     """Slices that were not computed tell the model's owner something; the page says so."""
-    images, sides = number(result, "images"), listed(result.get("shape"))
-    if images is None or len(sides) != 3 or not all(isinstance(side, int) for side in sides):
+    left = number(result, "images_skipped")
+    if left is None or left < 1:
         return ""
-    full = 2 * sum(sides["xyz".index(axis)] for axis in word(result, "axes") if axis in "xyz")
-    if images >= full:
-        return ""
-    left = plural(full - int(images), "image")
-    return f"{left} of {full:,} were left out, which told the owner how many slices were taken for empty. "
+    told = "which told the owner how many slices hold one grey alone"
+    return f"{plural(int(left), 'image')} were left out with the patient's leave, {told}. "

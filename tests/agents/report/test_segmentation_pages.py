@@ -60,6 +60,7 @@ def sample() -> dict[str, Any]:
             for axis, count in zip("xyz", SHAPE, strict=True)
         ],
         "images": 120,
+        "images_skipped": 0,
         "lung_ml": 434.4,
         "infection_ml": 54.3,
         "infection_percent_of_lung": 12.5,
@@ -153,7 +154,7 @@ def test_the_page_says_what_was_found(tmp_path: Path) -> None:
         "0.8123",
         "4.2 MB",
         "8 min 32 s",
-        "number of slices along each axis and nothing of the picture",
+        "number of slices that went through each network and nothing of the picture",
         "The volume was turned round.",
     ):
         assert text in words, text
@@ -227,7 +228,7 @@ def test_null_dice_are_said_in_words(tmp_path: Path) -> None:
         ({"engine": "blind", "dealer": "none"}, "There was no dealer."),
         ({"engine": "blind", "dealer": "local"}, "The dealer learnt the number of images"),
         ({"engine": "strange"}, "cannot say who learnt what"),
-        ({"images": 100}, "20 images of 120 were left out"),
+        ({"images_skipped": 20}, "20 images were left out with the patient's leave"),
     ],
 )
 def test_who_learnt_what(tmp_path: Path, changes: dict[str, Any], told: str) -> None:
