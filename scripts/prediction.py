@@ -9,7 +9,7 @@ python scripts/prediction.py --model_infection_dir D --model_lung_dir D --test_d
 
 A model folder holds x, y and z .safetensors with their .card.json beside them, such as
 models/weights/chest-ct/infection and models/weights/chest-ct/lung. Results go to OUT/ID, and a table of all to
-OUT/predictions.json. A volume that cannot be read is told and left out; the command then ends with 1.
+OUT/predictions.json. A volume that cannot be read is told and left out; the command then ends with an error.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ class UNet(nn.Module):
     """(n, channels, H, W) to (n, outputs, H, W) logits; H and W are multiples of 2^(levels - 1).
 
     widths: channels of each level, the largest picture first. down, up: convolutions of each level on either way; the
-    last level has none on the way up.
+    last level has none on the way up. pooling: max or average.
     """
 
     def __init__(
@@ -38,13 +38,15 @@ class UNet(nn.Module):
         down: Sequence[int] = (1, 2, 2, 2),
         up: Sequence[int] = (1, 2, 2),
         outputs: int = 1,
+        pooling: str = "max",
     ) -> None:
         super().__init__()
         inputs = [channels, *widths]
         self.down = nn.ModuleList(
             _convolutions(inputs[at], width, down[at]) for at, width in enumerate(widths)
         )
-        self.pool, self.grow = nn.MaxPool2d(2), nn.Upsample(scale_factor=2, mode="nearest")
+        self.pool = nn.MaxPool2d(2) if pooling == "max" else nn.AvgPool2d(2)
+        self.grow = nn.Upsample(scale_factor=2, mode="nearest")
         self.up = nn.ModuleList(
             _convolutions(widths[at] + widths[at + 1], widths[at], up[at]) for at in range(len(widths) - 1)
         )

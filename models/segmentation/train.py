@@ -39,6 +39,7 @@ from protocols.blind.reference import run_reference, stochastic
 from protocols.errors import CrypDocError
 
 FOLDS = 4
+ARCHITECTURE: dict[str, Any] = {"widths": [16, 32, 64, 96], "down": [1, 2, 2, 2], "up": [1, 2, 2]}
 _MEAN = 0.995  # of the running mean of weights, a step
 _OTHER = 0.3  # weight of the other task's loss
 _AT_ONCE = 32
@@ -79,11 +80,21 @@ def loss_of(logits: Tensor, labels: Tensor) -> Tensor:
 class Trainer:
     """One network of one task, on volumes along the axes that it may see. Prints a line an epoch."""
 
-    def __init__(self, task: str, volumes: list[Labelled], quarters: bool, recipe: Recipe) -> None:
+    def __init__(
+        self,
+        task: str,
+        volumes: list[Labelled],
+        quarters: bool,
+        recipe: Recipe,
+        architecture: dict[str, Any] = ARCHITECTURE,
+        other: float = _OTHER,
+    ) -> None:
+        """other: weight of the other task's loss."""
         self.task, self.volumes, self.quarters, self.recipe = task, volumes, quarters, recipe
         self.generator = torch.Generator().manual_seed(recipe.seed)
         torch.manual_seed(recipe.seed)
-        self.network = UNet(outputs=2).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.architecture, self.other = architecture, other
+        self.network = UNet(outputs=2, **architecture).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.mean = {name: value.clone() for name, value in self.network.state_dict().items()}
         self.rows = [(v, n) for v, one in enumerate(volumes) for n in range(len(one.greys))]
         self.steps = 0
@@ -130,7 +141,7 @@ class Trainer:
         with torch.autocast("cpu", torch.bfloat16):
             logits = self.network(inputs(stacks))
         logits = logits.float()
-        loss = loss_of(logits[:, :1], labels[:, :1]) + _OTHER * loss_of(logits[:, 1:], labels[:, 1:])
+        loss = loss_of(logits[:, :1], labels[:, :1]) + self.other * loss_of(logits[:, 1:], labels[:, 1:])
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
@@ -154,7 +165,7 @@ class Trainer:
         """See `run`."""
         state = copy.deepcopy(self.mean)
         state["last.weight"], state["last.bias"] = state["last.weight"][:1], state["last.bias"][:1]
-        single = UNet()
+        single = UNet(**self.architecture)
         single.load_state_dict(state)
         return halved(single)
 
@@ -202,7 +213,7 @@ def train_one(
         name=f"U-Net for {task} along {axis}",
         task=task,
         axis=axis,
-        architecture={"widths": [16, 32, 64, 96], "down": [1, 2, 2, 2], "up": [1, 2, 2]},
+        architecture=ARCHITECTURE,
         slices=SLICES,
         side=SIDE,
         input_scale=INPUT_SCALE,
