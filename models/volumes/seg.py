@@ -19,6 +19,7 @@ from pydicom import Dataset, dcmread
 from pydicom.sr.codedict import codes
 
 from models.scans.dicom import _decode
+from models.scans.load import _QUIET
 from models.volumes.volume import SliceSource, Volume, check_mask, to_stored
 from models.volumes.write import write_whole
 from protocols.errors import ScanError, UserError
@@ -60,7 +61,7 @@ def write_dicom_seg(masks: Mapping[str, NDArray[np.bool_]], volume: Volume, path
     gap = float(np.linalg.norm(volume.source.affine[:3, 2]))
     sources = _headers(volume.source.slices, gap)
     try:
-        with warnings.catch_warnings():
+        with _QUIET, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # remarks on the source's headers are not for the person
             segmentation = _segmentation(sources, pixels, names)
     except (AttributeError, KeyError, TypeError, ValueError) as error:

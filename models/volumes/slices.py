@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
+from pydicom.uid import UID
 
 from models.scans.dicom import _DEFLATED
 from protocols.errors import ScanError
@@ -103,10 +104,15 @@ def _header(file: Path) -> Dataset | None:
         raise ScanError(
             f"{file.name} is a deflated DICOM file", "export it uncompressed (Explicit VR Little Endian)"
         )
+    damaged = ScanError(f"{file.name} is damaged or cut short", "export or copy it again")
     try:
-        return dcmread(file, stop_before_pixels=True, force=True)
+        dataset = dcmread(file, stop_before_pixels=True, force=True)
+        told = dataset.file_meta.get("MediaStorageSOPClassUID") or dataset.get("SOPClassUID") or ""
     except Exception as error:
-        raise ScanError(f"{file.name} is damaged or cut short", "export or copy it again") from error
+        raise damaged from error
+    if "Rows" not in dataset and UID(str(told)).name.endswith("Image Storage"):
+        raise damaged
+    return dataset
 
 
 def _settle(found: Found, unplaced: list[tuple[str, ScanError]]) -> None:
