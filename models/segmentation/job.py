@@ -178,8 +178,8 @@ class Job:
         if name not in self._planes:
             self._planes[name] = np.load(self.folder / f"{name}.npy", mmap_mode="r")
         stack = self._planes[name]
-        place = {"z": np.s_[number], "x": np.s_[:, :, number], "y": np.s_[:, number, :]}[axis]
-        plane: Greys = stack[place]
+        rows = stack.transpose({"z": (0, 1, 2), "x": (2, 0, 1), "y": (1, 0, 2)}[axis])
+        plane: Greys = rows[number]
         return plane
 
     def _read_done(self) -> set[int]:

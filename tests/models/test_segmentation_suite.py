@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from models.engines.base import make_engine
+from models.segmentation.cardpage import page
 from models.segmentation.material import load as load_labelled
 from models.segmentation.measure import dice
 from models.segmentation.plan import AXES, TASKS, make_plan
@@ -192,3 +193,7 @@ def _grown(mask: np.ndarray) -> np.ndarray:
     from scipy import ndimage
 
     return np.stack([ndimage.binary_dilation(mask[:, :, n]) for n in range(mask.shape[2])], 2)
+
+
+def test_the_page_says_what_the_cards_say() -> None:
+    assert BUILT_IN.with_suffix(".md").read_text(encoding="utf-8") == page(load_suite())
