@@ -135,8 +135,8 @@ def segment(
             lung_labels or folder / "sample_lung.nii.gz",
         )
     scan = read_volume(volume)
-    drawn = None if labels is None else read_labels(labels, scan)
-    drawn_lung = None if lung_labels is None else read_labels(lung_labels, scan)
+    drawn = None if labels is None else read_labels(labels, scan, segment="infection")
+    drawn_lung = None if lung_labels is None else read_labels(lung_labels, scan, segment="lung")
     folder.mkdir(parents=True, exist_ok=True)
     with TrainingScreen() as screen:
         outcome = run(scan, suite, wishes, folder, screen, drawn, drawn_lung)

@@ -118,14 +118,15 @@ def load_suite(folder: str | Path | None = None, infection: Path | None = None) 
             raise UserError(f"there is no folder of networks {place}", _REMEDY)
         for axis in AXES:
             if (file := place / f"{axis}.safetensors").is_file():
-                found[task, axis] = _load(file, task, axis)
+                found[task, axis] = load_one(file, task, axis)
     suite = Suite(name, found)
     if not suite.axes:
         raise UserError(f"no axis has a network for both lung and infection in {name}", _REMEDY)
     return suite
 
 
-def _load(path: Path, task: str, axis: str) -> SegNetwork:
+def load_one(path: Path, task: str, axis: str) -> SegNetwork:
+    """One network of a suite. Raises `UserError` as `load_suite` does."""
     from safetensors.numpy import load
 
     beside = path.with_name(f"{axis}.card.json")

@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from models.segmentation.export import INPUT_SCALE, SETTINGS, halved, integer, w
 from models.segmentation.material import SIDE, Labelled, load, names
 from models.segmentation.measure import dice
 from models.segmentation.plan import AXES, TASKS
+from models.segmentation.suite import load_one
 from protocols.blind.network import Network
 from protocols.blind.reference import run_reference, stochastic
 from protocols.errors import CrypDocError
@@ -53,7 +54,7 @@ class Recipe:
     images: int = 1200
     batch: int = 16
     rate: float = 3e-3
-    rounded: int = 4
+    rounded: int = 2
     seed: int = 0
 
 
@@ -161,6 +162,12 @@ class Trainer:
         made = [self.volumes[v].stacks(torch.tensor([n])) for v, n in (self.rows[place] for place in places)]
         return (torch.cat(made) - 128).clamp(-127, 127).to(torch.int8).numpy()
 
+    def lit(self, count: int) -> NDArray[np.int8]:
+        """Such images, turned and lit otherwise: activations of volumes that were never seen reach further."""
+        steps = torch.from_numpy(self.some(count)).float() + 128
+        made, _ = augmented(steps, torch.zeros(len(steps), 1, SIDE, SIDE), self.quarters, self.generator)
+        return (made - 128).round().clamp(-127, 127).to(torch.int8).numpy()
+
     def result(self) -> UNet:
         """See `run`."""
         state = copy.deepcopy(self.mean)
@@ -190,15 +197,44 @@ def integer_agreement(network: UNet, compiled: Network, volume: Labelled, task: 
     return dice(told.logits.reshape(plain.shape) > 0, plain > 0)
 
 
+Volumes = dict[str, dict[str, Labelled]]  # by name and axis
+
+
 def train_one(
-    task: str, axis: str, given: dict[str, dict[str, Labelled]], held: Sequence[str], recipe: Recipe
+    folder: Path, task: str, axis: str, given: Volumes, held: Sequence[str], recipe: Recipe
 ) -> tuple[SegCard, UNet, Network]:
-    """One network and its card. given: by name and axis."""
+    """One network and its card."""
+    trainer = _trainer(task, axis, given, held, recipe)
+    return describe(task, axis, given, held, trainer, trainer.run())
+
+
+def quantise_one(
+    folder: Path, task: str, axis: str, given: Volumes, held: Sequence[str], recipe: Recipe
+) -> tuple[SegCard, UNet, Network]:
+    """The network in a suite's folder with a new integer form. Raises `UserError` without it."""
+    old = load_one(folder / task / f"{axis}.safetensors", task, axis)
+    told = old.card.training_data
+    recipe = replace(recipe, epochs=int(told["epochs"]), seed=int(told["seed"]))
+    return describe(task, axis, given, held, _trainer(task, axis, given, held, recipe), old.plain())
+
+
+def _trainer(task: str, axis: str, given: Volumes, held: Sequence[str], recipe: Recipe) -> Trainer:
     seen = "z" if axis == "z" else "xy"
     learnt = [given[name][a] for name in given if name not in held for a in seen]
-    trainer = Trainer(task, learnt, axis == "z", recipe)
-    network = trainer.run()
-    compiled = integer(network, trainer.some(128)).network
+    return Trainer(task, learnt, axis == "z", recipe)
+
+
+def describe(
+    task: str,
+    axis: str,
+    given: Volumes,
+    held: Sequence[str],
+    trainer: Trainer,
+    network: UNet,
+) -> tuple[SegCard, UNet, Network]:
+    """A trained network's integer form and card. trainer: its volumes calibrate, as they are and lit otherwise."""
+    compiled = integer(network, np.concatenate([trainer.some(160), trainer.lit(160)])).network
+    recipe = trainer.recipe
     by_volume: dict[str, Any] = {}
     for name in held:
         one = given[name][axis]
@@ -248,6 +284,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--epochs", type=int, default=Recipe.epochs)
     parser.add_argument("--images", type=int, default=Recipe.images, help="slices an epoch")
     parser.add_argument("--seed", type=int, default=Recipe.seed)
+    parser.add_argument(
+        "--quantise-only",
+        action="store_true",
+        help="keep the float weights in --out and make the integer networks anew",
+    )
     given = parser.parse_args(arguments)
     try:
         found = names(given.data)
@@ -261,7 +302,8 @@ def main(arguments: list[str] | None = None) -> int:
                 print(f"{task} along {axis}, held out: {', '.join(held) or 'none'}", flush=True)
                 rounded = min(Recipe.rounded, given.epochs // 2)
                 recipe = Recipe(given.epochs, given.images, rounded=rounded, seed=given.seed + place)
-                write(given.out, *train_one(task, axis, volumes, held, recipe))
+                make = quantise_one if given.quantise_only else train_one
+                write(given.out, *make(given.out, task, axis, volumes, held, recipe))
     except CrypDocError as error:
         print(error, file=sys.stderr)
         return error.exit_code
