@@ -23,6 +23,7 @@ STAGES = (
     "python -m pytest -n 2",
     "python -m pytest -m e2e",
     "python -m pytest -m crypten",
+    "python -m pytest -m he",
 )
 
 
