@@ -126,16 +126,19 @@ def axis_of_512(networks: Path | None) -> tuple[Told, list[Figure]]:
 
 def volumes(data: Path, networks: Path | None, folder: Path, names: list[str]) -> tuple[Told, list[Figure]]:
     """The held-out volumes, whole, through the blind engine."""
+    from models.segmentation.measure import dice
     from models.segmentation.run import Wishes, segment
     from models.segmentation.suite import load_suite
     from models.volumes import read_labels, read_volume
 
-    suite, told, made = load_suite(networks), {}, []
+    suite, told, made, bunet = load_suite(networks), {}, [], []
     for name in names:
         scan = read_volume(data / f"{name}_ct.nii.gz")
         drawn, lung = (read_labels(data / f"{name}_{task}.nii.gz", scan) for task in ("infection", "lung"))
-        answer = segment(scan, suite, Wishes(axes=suite.axes), folder / name, Quiet(name), drawn, lung).told
+        outcome = segment(scan, suite, Wishes(axes=suite.axes), folder / name, Quiet(name), drawn, lung)
+        answer = outcome.told
         told[name] = answer
+        bunet.append(dice(as_bunet(folder / name / "work" / "float", outcome.plain.lung), drawn))
         agrees = answer["dice_against_plain"], answer["lung"]["dice_against_plain"]
         for task, value in zip(("infection", "lung"), agrees, strict=True):
             words = f"{name}: {task}, Dice of encrypted and plain mask"
@@ -148,6 +151,7 @@ def volumes(data: Path, networks: Path | None, folder: Path, names: list[str]) -
         )
         plain = [(row if task == "infection" else row["lung"])["dice_plain_against_labels"] for row in rows]
         made.append(exact(f"{task}: the same of the plain networks", mean(plain), None))
+    made.append(exact("infection: the same by BUNET's rule, a sum above 2", mean(bunet), None))
     largest = max(told, key=lambda name: told[name]["images"])
     row = told[largest]
     made += [
@@ -157,6 +161,17 @@ def volumes(data: Path, networks: Path | None, folder: Path, names: list[str]) -
         measured(f"whole volume {largest}: sent in all", row["bytes"] / 1e9, "GB"),
     ]
     return told, made
+
+
+def as_bunet(folder: Path, lung: Any) -> Any:
+    """The infection by BUNET's fusion, from a finished job's probabilities: their sum over three axes above 2."""
+    from models.segmentation.fuse import cut, fused
+    from models.segmentation.job import Job
+
+    job = Job.resume(folder)
+    slices = job.plan.slices
+    planes = fused(job.sweeps("infection"), slices, dict.fromkeys("xyz", 1.0))
+    return cut(planes, job.geometry, slices, 2 / 3, lambda: None) & lung
 
 
 def exact(name: str, value: float, least: float | None) -> Figure:

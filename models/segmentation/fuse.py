@@ -25,16 +25,18 @@ _LEAST_PIECE = 0.05  # of the largest piece of lung
 _AT_ONCE = 8
 
 
-def fused(sweeps: Mapping[str, Probabilities], slices: int) -> Iterator[NDArray[np.float32]]:
-    """The mean probability over the axes, slice by slice: (grid, grid), rows along y, columns along x.
+def fused(
+    sweeps: Mapping[str, Probabilities], slices: int, weights: Mapping[str, float] = WEIGHTS
+) -> Iterator[NDArray[np.float32]]:
+    """The weighted mean probability over the axes, slice by slice: (grid, grid), rows along y, columns along x.
 
     sweeps: by axis; z is (slices, y, x), x is (grid: x, z, y), y is (grid: y, z, x).
     """
     for number in range(slices):
         total: NDArray[np.float32] = np.float32(0)  # type: ignore[assignment]
         for axis, planes in sweeps.items():
-            total = total + np.float32(WEIGHTS[axis]) * _seen(axis, planes, number, slices)
-        yield total / np.float32(255 * sum(WEIGHTS[axis] for axis in sweeps))
+            total = total + np.float32(weights[axis]) * _seen(axis, planes, number, slices)
+        yield total / np.float32(255 * sum(weights[axis] for axis in sweeps))
 
 
 def _seen(axis: str, planes: Probabilities, number: int, slices: int) -> NDArray[np.float32]:
