@@ -10,6 +10,7 @@ from agents.dealer.register import Limits, Register
 from agents.engine import dealing
 from agents.engine.blind import purpose
 from agents.engine.duty import Duty, Setup
+from agents.engine.faults import point
 from agents.engine.store import Pending
 from agents.wire.channel import Channel
 from contracts.bindings.models import PurchaseState
@@ -134,8 +135,10 @@ class DealerDuty(Duty[DealerCase]):
                     await to_model.send(dealing.sorry("this tape is not one that was paid for"))
                     raise ProtocolError("the model wants a tape that was not paid for")
                 seeds, pads = await self.hands.live(order, to_model)
+                point("before-write", "batch")
                 await to_patient.send(dealing.seed_given(seeds.name, seeds.patient, order.batch))
                 sent += await self.hands.send_live(pads, seeds, order.batch, to_model)
+                point("after-send", "batch")
         return sent
 
     def describe(self, after: DealerCase, before: DealerCase | None, event: Event) -> tuple[str, str] | None:

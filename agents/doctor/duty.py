@@ -193,12 +193,10 @@ class DoctorDuty(Duty[DoctorCase]):
 
     def describe(self, after: DoctorCase, before: DoctorCase | None, event: Event) -> tuple[str, str] | None:
         """Told: each phase once. The verdict is not told before it is revealed."""
+        if event.kind == "disclosure.show":
+            what = "the patient shows what the model found; every vote of the round is sealed"
+            return ("reveal.shown", what) if after.mask else None
         if before is not None and before.phase == after.phase:
-            if after.mask != before.mask:
-                return (
-                    "reveal.shown",
-                    "the patient shows what the model found; every vote of the round is sealed",
-                )
             return None
         result = after.result or {}
         ended = "agreed with the panel" if result.get("agreed") else f"ended as {result.get('status', '')}"

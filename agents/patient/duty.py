@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+import shutil
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -45,6 +46,9 @@ GAS_RESERVE = 20_000_000
 """Gas units that a case account is given for its own transactions; what is left is swept back."""
 
 MASKED_BYTES = 256 << 20
+WORK = "work"
+"""Where a case's folder holds what a segmentation works on."""
+
 PICTURE_SIDE, PANEL_SIDE = 1024, 2048
 """Longest side of what the panel reads."""
 
@@ -368,7 +372,9 @@ class PatientDuty(Duty[PatientCase]):
         """Told: each phase once, and seats as they fill."""
         if after.phase in FINAL and (before is None or before.phase != after.phase):
             sizes = {"scan to the panel": len(self.store.blob(after.scan)) * len(after.delivered)}
-            write_result(after, self.setup.data / "cases" / after.key, sizes)
+            folder = self.setup.data / "cases" / after.key
+            write_result(after, folder, sizes)
+            shutil.rmtree(folder / WORK, ignore_errors=True)  # a volume's images; its masks stay
         if before is not None and before.phase == after.phase:
             if event.kind == "view" and after.delivered != before.delivered:
                 return "reading.sent", "sent the sealed scan to a doctor who took a seat"

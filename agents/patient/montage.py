@@ -24,6 +24,7 @@ SIDE = 2048
 MOST_TILES, TILE = 64, 512
 INFECTION, LUNG = (255, 112, 32), (86, 180, 233)
 FILL = 0.45
+MOST_BYTES = 6 << 20  # of the coloured picture, so that it fits a message; a larger one has 256 colours
 _SAMPLE = 1 << 22
 
 
@@ -61,8 +62,14 @@ def overlay(
         sick, whole = _fit(infection[:, :, number], size), _fit(lung[:, :, number], size)
         tile[_edge(whole)] = LUNG
         tile[sick] = (1 - FILL) * tile[sick] + FILL * np.array(INFECTION, np.float32)
+    made = Image.fromarray(np.rint(colour).astype(np.uint8))
+    packed = _packed(made)
+    return packed if len(packed) <= MOST_BYTES else _packed(made.quantize(256))
+
+
+def _packed(image: Image.Image) -> bytes:
     out = io.BytesIO()
-    Image.fromarray(np.rint(colour).astype(np.uint8)).save(out, format="PNG", optimize=True)
+    image.save(out, format="PNG", optimize=True)
     return out.getvalue()
 
 

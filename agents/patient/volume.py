@@ -11,11 +11,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +24,7 @@ from agents.engine.dealing import read_seed
 from agents.engine.faults import point
 from agents.engine.lanes import Lanes
 from agents.engine.used import use_tape
+from agents.patient.duty import WORK, PatientDuty
 from agents.patient.montage import montage, overlay
 from agents.wire.channel import Channel
 from models.scans import Scan
@@ -42,12 +42,8 @@ from protocols.case.volume import MAX_IMAGES, networks_of
 from protocols.effects import Event
 from protocols.errors import CrypDocError, ProtocolError, ScanError, UserError
 
-if TYPE_CHECKING:
-    from agents.patient.duty import PatientDuty
-
 PATIENCE = 90.0
 TELL_EVERY = 10.0  # seconds between two lines of progress
-WORK = "work"
 
 
 @dataclass(frozen=True, eq=False)
@@ -326,8 +322,3 @@ class _Session:
             "severity": findings["severity"],
         }
         write_pages(folder, told, whole(volume), masks.lung, masks.infection, volume.spacing)
-
-
-def forget_work(folder: Path) -> None:
-    """Remove the images and probabilities of a case that is over; its masks stay."""
-    shutil.rmtree(folder / WORK, ignore_errors=True)

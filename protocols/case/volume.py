@@ -26,6 +26,9 @@ SPARE = 8
 """Batches beyond those paid for that a model evaluates again, for sessions that broke in the middle of one."""
 
 SEVERITIES = ("none", "mild", "moderate", "severe", "critical", "unknown")
+FINDINGS = ("severity", "percent", "lung_ml", "infection_ml")
+"""What a doctor is told of a mask."""
+
 PNG = b"\x89PNG\r\n\x1a\n"
 
 

@@ -53,6 +53,8 @@ class Watch:
 
     def _privacy(self, frm: Agent, to: Agent, said: Said, sealed: bytes) -> None:
         """A scan goes to seated doctors alone, sealed; the codes go with it and nowhere else."""
+        if said.conversation == "disclosure" and said.performative == "show":
+            self._disclosed(frm, to, said, sealed)
         scan = said.body.get("scan")
         if scan is None:
             if "codes" in said.body:
@@ -69,6 +71,17 @@ class Watch:
             SeatStatus.NO_SHOW,
         ):
             self.world.defect(f"{frm.name} sends the scan to {to.name}, who holds no seat")
+
+    def _disclosed(self, frm: Agent, to: Agent, said: Said, sealed: bytes) -> None:
+        """A mask goes, sealed, to doctors whose own vote is on chain, when nobody of their round can vote any more."""
+        view = self.view(said.body["case_id"])
+        held = {seat.doctor: seat for _, seat in view.round_seats(said.body["round"])}
+        over = view.round > said.body["round"] or view.phase in (Phase.REVEAL, Phase.SETTLED, Phase.REFUNDED)
+        seat = held.get(to.address)
+        if seat is None or seat.commitment == bytes(32) or not over:
+            self.world.defect(f"{frm.name} shows {to.name} a mask before the votes are sealed")
+        if bytes(said.body["mask"]) in sealed:
+            self.world.defect("a mask travels in the clear")
 
     # ---- looking things up
     def view(self, case_id: int) -> CaseView:

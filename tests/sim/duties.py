@@ -24,11 +24,13 @@ from agents.engine.ledger import Ledger
 from agents.engine.store import Pending, Store
 from agents.framework.decision import Signatory, TxWish
 from agents.model.duty import ModelDuty
+from agents.model.suite import SuiteDuty
 from agents.patient.duty import PatientDuty, Wishes
 from agents.researcher.duty import ResearcherDuty
 from contracts.bindings.doctors import SignedCredential
 from contracts.chain.client import ChainClient
 from models.scans import make_scan
+from models.segmentation.suite import SegNetwork, Suite
 from protocols.blind.audit import publish_probes
 from protocols.blind.estimate import Speed
 from protocols.blind.layers import Affine, Clip, Conv, Dense, Flatten
@@ -42,6 +44,7 @@ from protocols.dialogues import Said
 from protocols.effects import Event
 from protocols.errors import WireError
 from protocols.specialty import specialty
+from tests.agents.segmentation.chests import card_of, tent, write_chest
 from tests.protocols.blind.blind_samples import fill, topology
 from tests.sim.lives import LIFE, Agent, Life, Mortal
 from tests.sim.network import SimDirectory
@@ -193,8 +196,8 @@ class SimDealer(Simulated, DealerDuty):
     """A dealer."""
 
 
-class SimModel(Simulated, ModelDuty):
-    """A model's owner. vice `liar`: signs the receipt for another bucket than was opened."""
+class Liar:
+    """Mixed into a model. vice `liar`: signs the receipt for another bucket than was opened."""
 
     async def do_sign_receipt(self, pending: Pending) -> Event:
         life = LIFE.get()
@@ -209,7 +212,15 @@ class SimModel(Simulated, ModelDuty):
                 pending.scratch,
                 pending.trouble,
             )
-        return await super().do_sign_receipt(pending)
+        return await super().do_sign_receipt(pending)  # type: ignore[misc,no-any-return]
+
+
+class SimModel(Simulated, Liar, ModelDuty):
+    """A model's owner."""
+
+
+class SimSuite(Simulated, Liar, SuiteDuty):
+    """An owner of a suite."""
 
 
 class SimPatient(Simulated, PatientDuty):
@@ -307,6 +318,27 @@ def scan_of(number: int) -> Any:
     return make_scan(picture, "MR", "PNG")
 
 
+@lru_cache(maxsize=4)
+def suite_of(number: int) -> Suite:
+    """A small real suite; every model's is another one."""
+    networks = {}
+    for task in ("lung", "infection"):
+        network = tent(task, shift=float(number))
+        card = card_of(task, "z", network)
+        networks[task, "z"] = SegNetwork(FOLDER / task, card, network)
+    return Suite(f"suite {number}", networks)
+
+
+@lru_cache(maxsize=4)
+def chest_of(number: int) -> Any:
+    """A small volume, ready to be segmented: three slices, six images, four batches."""
+    from agents.patient.volume import prepare_volume
+
+    FOLDER.mkdir(exist_ok=True)
+    path = write_chest(FOLDER / f"chest-{number}.nii.gz", slices=3, sick=0.2 + 0.3 * number)
+    return prepare_volume(path, axes="z", batch=2)
+
+
 def policy(role: str) -> SpendingPolicy:
     """Generous caps."""
     return SpendingPolicy(role, 10 * ETHER, 100 * ETHER)
@@ -336,19 +368,21 @@ def make_model(agent: Agent) -> Any:
     number = int(agent.name.rpartition(" ")[2])
     price = 10**15 * (number + 1)
     more = {"price": price, "dealer_fee": 10**14, "dealer": "", "tape_budget": 0, "speed": SPEED}
+    if agent.world.plan.volume:
+        return SimSuite(setup(agent, network=f"suite{number}", **more | {"price": price // 10}))
     return SimModel(setup(agent, network=f"tiny{number}", **more))
 
 
 def make_doctor(agent: Agent) -> Any:
     world = agent.world
     digest = doctors_domain(1, world.chain.book.address("Doctors")).digest(
-        Credential(agent.address, FIELD.id, FOREVER)
+        Credential(agent.address, world.plan.specialty.id, FOREVER)
     )
     signed = SignedCredential(
-        FIELD.id, world.attester.address, FOREVER, _credential(world.attester.keyring, digest)
+        world.plan.specialty.id, world.attester.address, FOREVER, _credential(world.attester.keyring, digest)
     )
     least = 10**30 if agent.vice == "decline" else 0
-    doctor_policy = DoctorPolicy((FIELD.name,), least_bounty=least)
+    doctor_policy = DoctorPolicy((world.plan.specialty.name,), least_bounty=least)
     return SimDoctor(setup(agent, policy=doctor_policy, credentials=[signed]), SimReader(agent))
 
 
@@ -361,7 +395,7 @@ def make_patient(agent: Agent) -> Any:
 
 
 def make_researcher(agent: Agent) -> Any:
-    options = {"specialty": FIELD.name, "wanted": 1, "budget": ETHER, "patience": 120.0}
+    options = {"specialty": agent.world.plan.specialty.name, "wanted": 1, "budget": ETHER, "patience": 120.0}
     return SimResearcher(setup(agent, **options))
 
 
@@ -378,7 +412,10 @@ async def patient_main(duty: Any) -> None:
     running = asyncio.create_task(duty.run())
     while duty.seen_block < 0:
         await asyncio.sleep(0.2)
-    if not duty.core.states():
+    if not duty.core.states() and plan.volume:
+        wishes = Wishes(specialty=plan.specialty.name, panel=plan.panel, consent=plan.consent)
+        await duty.begin_volume(chest_of(plan.scan), wishes)
+    elif not duty.core.states():
         wishes = Wishes(panel=plan.panel, consent=plan.consent, slots=4 * (plan.seed % 2))
         await duty.begin(scan_of(plan.scan), wishes)
     await running

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
-from protocols.specialty import specialty
+from protocols.specialty import Specialty, specialty
 from tests.sim.chain import ChainFaults
 from tests.sim.network import NetFaults
 
-LABELS = specialty("neuroradiology").labels
+BRAIN, CHEST = specialty("neuroradiology"), specialty("chest radiology")
+LABELS = BRAIN.labels
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class CrashPlan:
 
 @dataclass
 class Plan:
-    """One run, before it runs. faults: what was put in, in words."""
+    """One run, before it runs. faults: what was put in, in words. volume: of a CT volume, not of a slice."""
 
     seed: int
     panel: int = 3
@@ -42,6 +43,12 @@ class Plan:
     chain: ChainFaults = field(default_factory=ChainFaults)
     net: NetFaults = field(default_factory=NetFaults)
     faults: list[str] = field(default_factory=list)
+    volume: bool = False
+
+    @property
+    def specialty(self) -> Specialty:
+        """What the panel reads."""
+        return CHEST if self.volume else BRAIN
 
     @property
     def doctors(self) -> list[str]:
@@ -67,6 +74,15 @@ def calm(seed: int, doctors: int = 4, models: int = 1) -> Plan:
     for name in plan.doctors:
         plan.opinions[name] = plan.truth
         plan.confidence[name] = rng.randint(55, 100)
+    return plan
+
+
+def of_volume(plan: Plan) -> Plan:
+    """The same run about a volume of the chest: labels are those of its panel."""
+    plan.volume = True
+    words = dict(zip(BRAIN.labels, CHEST.labels, strict=True))
+    plan.truth = words[plan.truth]
+    plan.opinions = {name: words.get(label, label) for name, label in plan.opinions.items()}
     return plan
 
 

@@ -281,6 +281,13 @@ def _patched(world: World) -> Iterator[None]:
         "agents.patient.duty.write_result": lambda *_: None,
         "protocols.crypto.bls.verify": _fast_verify(world.chain),
     }
+    if world.plan.volume:
+        edges |= {
+            "agents.model.suite.load_suite": lambda name: duties.suite_of(int(str(name)[-1])),
+            "agents.model.suite.point": duties.point,
+            "agents.patient.volume.point": duties.point,
+            "agents.dealer.duty.point": duties.point,
+        }
     handler = _Errors(world)
     log = logging.getLogger("agents")
     spread = log.propagate

@@ -9,6 +9,7 @@ from protocols.case import steps
 from protocols.case.patient.market import collect
 from protocols.case.patient.state import ATTEST_PATIENCE, Out, PatientCase, codes_of, label_of
 from protocols.case.view import ZERO_HASH, CaseView, Phase, SeatStatus
+from protocols.case.volume import FINDINGS
 from protocols.effects import Effect, Event
 
 
@@ -54,7 +55,8 @@ def _show(case: PatientCase, view: CaseView) -> Out:
         if not case.mask or name in shown or name not in case.delivered or not (sealed and voted):
             continue
         shown.append(name)
-        body = {"case_id": case.case_id, "round": seat.round, "mask": case.mask, "findings": case.findings}
+        findings = {k: (case.findings or {}).get(k) for k in FINDINGS}
+        body = {"case_id": case.case_id, "round": seat.round, "mask": case.mask, "findings": findings}
         thread = f"{case.key}:{seat.round}:{seat.doctor}:mask"
         effects.append(steps.say(case.key, "disclosure", thread, 1, "show", seat.doctor, body, mine=True))
     return replace(case, shown=shown), effects

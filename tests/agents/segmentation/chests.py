@@ -54,29 +54,33 @@ def tent(task: str, shift: float = 0.0) -> Network:
     ).network
 
 
+def card_of(task: str, axis: str, network: Network) -> SegCard:
+    """What such a network says of itself."""
+    return SegCard(
+        name=f"tent for {task} along {axis}",
+        task=task,
+        axis=axis,
+        architecture={},
+        slices=5,
+        side=SIDE,
+        input_scale=SCALE,
+        held_out={"synthetic": {"dice": 0.9}},
+        training_data={},
+        quantisation={},
+        licence="CC0",
+        network_hash=network.network_hash().hex(),
+    )
+
+
 def write_suite(folder: Path, axes: str = "z", shift: float = 0.0) -> Path:
     """A suite's folder. shift: makes it another suite, whose tents stand elsewhere."""
     for task in CENTRES:
         network = tent(task, shift)
         (folder / task).mkdir(parents=True, exist_ok=True)
         for axis in axes:
-            card = SegCard(
-                name=f"tent for {task} along {axis}",
-                task=task,
-                axis=axis,
-                architecture={},
-                slices=5,
-                side=SIDE,
-                input_scale=SCALE,
-                held_out={"synthetic": {"dice": 0.9}},
-                training_data={},
-                quantisation={},
-                licence="CC0",
-                network_hash=network.network_hash().hex(),
-            )
             stored = {"network": np.frombuffer(network.encode(), np.uint8)}
             (folder / task / f"{axis}.safetensors").write_bytes(save(stored))
-            (folder / task / f"{axis}.card.json").write_text(card.to_json())
+            (folder / task / f"{axis}.card.json").write_text(card_of(task, axis, network).to_json())
     return folder
 
 
