@@ -99,7 +99,7 @@ def segment(
     work = folder / "work"
     costs, job = _evaluate(volume, suite, plan, work / name, _engines(wishes), f"{name} engine", screen)
     _, clear = _evaluate(volume, suite, plan, work / "float", FloatEngine, "plain networks", screen)
-    masks, plain = job.finish(), clear.finish()
+    masks, plain = (one.finish(_counted(screen, "making masks", 2 * plan.slices)) for one in (job, clear))
     told = _told(volume, suite, plan, wishes, costs, masks, plain)
     told |= _agreement(masks, plain, labels, lung_labels)
     told["notes"] = [*volume.notes, *([note] if (note := job.about["note"]) else [])]
@@ -159,8 +159,8 @@ def _evaluate(
             screen.say(f"{stage}: going on, {job.images_done} of {plan.images} images were done before")
     else:
         (folder / "costs").unlink(missing_ok=True)
-        screen.step("preparing slices", 0, 1)
-        job = Job.begin(folder, volume, plan)
+        planes = plan.slices + (plan.grid if set(plan.axes) & set("xy") else 0)
+        job = Job.begin(folder, volume, plan, _counted(screen, "preparing slices", planes))
     pending = job.pending()
     with ExitStack() as stack:
         engine, of = None, -1
@@ -176,6 +176,18 @@ def _evaluate(
             _one(job, batch, engine, folder)
     screen.step(stage, plan.images, plan.images)
     return _costs(folder, job), job
+
+
+def _counted(screen: Screen, stage: str, total: int) -> Callable[[], None]:
+    """Shows one more of a stage at every call."""
+    done = 0
+
+    def step() -> None:
+        nonlocal done
+        done += 1
+        screen.step(stage, done, total)
+
+    return step
 
 
 def _one(job: Job, batch: Batch, engine: Any, folder: Path) -> None:
