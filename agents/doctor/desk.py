@@ -162,6 +162,7 @@ class DoctorDesk:
             note=state.objection or state.trouble,
             result=_result(state),
             findings=_findings(state),
+            slices=dict(state.layout) or None,
         )
 
 

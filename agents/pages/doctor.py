@@ -59,7 +59,8 @@ class DeskFindings:
 
 @dataclass(frozen=True, slots=True)
 class DeskCase:
-    """One case on the desk. deadline, received_at: Unix seconds; bounty_wei: for this seat."""
+    """One case on the desk. deadline, received_at: Unix seconds; bounty_wei: for this seat. slices: where those of a
+    volume stand in its picture: columns, rows, how many are shown, and of how many."""
 
     id: str
     specialty: str
@@ -75,6 +76,7 @@ class DeskCase:
     note: str = ""
     result: DeskResult | None = None
     findings: DeskFindings | None = None
+    slices: dict[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,7 +128,11 @@ class Segmenting:
         turn = self._turns.setdefault(key, asyncio.Lock())
         async with turn:
             session = _Session(self._duty, self, key, body)
-            outcome = await session.run()
+            try:
+                outcome = await session.run()
+            except OSError as error:  # the case ended meanwhile, or the disk is full
+                fault = f"the images of this volume cannot be used ({error.strerror})"
+                raise UserError(fault, "see that the disk has room") from None
         self._turns.pop(key, None)
         return outcome
 

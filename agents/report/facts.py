@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from agents.report.result import BUCKETS, CaseResult, Seat
+from agents.report.result import BUCKETS, CaseResult, Seat, Segmentation
 from agents.report.words import money, percent, plural, short_id, words
 from protocols.specialty import INSUFFICIENT
 
@@ -55,7 +55,9 @@ def explanation(result: CaseResult) -> str:
 
 
 def certainty(result: CaseResult) -> str:
-    """How sure the model was, and of what."""
+    """How sure the model was, and of what; of a volume, what it measured."""
+    if result.segmentation is not None:
+        return measured(result.segmentation)
     bucket = "" if result.bucket is None else BUCKETS[result.bucket]
     if result.model.probability is None:
         return f"The model was {bucket}." if bucket else "The model's certainty is not recorded."
@@ -66,6 +68,18 @@ def certainty(result: CaseResult) -> str:
         return f"The model was {share} sure{told}."
     differs = result.settled and label != result.label
     return f"The model was {share} sure{told} of “{label}”{', unlike the panel' if differs else ''}."
+
+
+def measured(found: Segmentation) -> str:
+    """What a suite measured in a volume, as a sentence."""
+    if found.infection_ml is None or found.lung_ml is None:
+        return "The model's measurement is not recorded."
+    if found.percent is None:
+        return "The model found no lung in the volume, so no severity can be told."
+    return (
+        f"The model measured {found.infection_ml:.1f} ml of infection in {found.lung_ml:.0f} ml of lung, "
+        f"{found.percent:.1f} %: {found.severity}."
+    )
 
 
 def agreement(result: CaseResult) -> str:

@@ -89,6 +89,19 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True)
+class Segmentation:
+    """What a suite measured in a volume; percent of the lung, None where no lung was found. page: beside the report."""
+
+    images: int
+    lung_ml: float | None
+    infection_ml: float | None
+    percent: float | None
+    severity: str
+    shown_to: int
+    page: str
+
+
+@dataclass(frozen=True, slots=True)
 class CaseResult:
     """A finished case. `label` is the panel's verdict, None unless settled."""
 
@@ -116,6 +129,7 @@ class CaseResult:
     people: tuple[str, ...]
     notices: tuple[str, ...]
     currency: str
+    segmentation: Segmentation | None
 
     @property
     def settled(self) -> bool:
@@ -178,6 +192,7 @@ class CaseResult:
             people=tuple(item.text() for item in top.opt("people").items()),
             notices=tuple(item.text() for item in top.opt("notices").items()),
             currency=top.opt("currency").maybe_text() or "ETH",
+            segmentation=_segmentation(top.opt("segmentation")),
         )
 
 
@@ -333,6 +348,23 @@ def _model(field: Field, probability: float | None) -> Model:
         paid_wei=field.opt("paid_wei").maybe_whole(),
         reputation_before=field.opt("reputation_before").maybe_whole(0, REPUTATION_MAX),
         reputation_after=field.opt("reputation_after").maybe_whole(0, REPUTATION_MAX),
+    )
+
+
+def _segmentation(field: Field) -> Segmentation | None:
+    if not field:
+        return None
+    names = ("lung_ml", "infection_ml", "infection_percent_of_lung")
+    lung, infection, percent = (item.number() if (item := field.opt(name)) else None for name in names)
+    folder = field.opt("folder").maybe_text() or ""
+    return Segmentation(
+        images=field.opt("images").maybe_whole() or 0,
+        lung_ml=lung,
+        infection_ml=infection,
+        percent=percent,
+        severity=field.opt("severity").maybe_text() or "unknown",
+        shown_to=field.opt("shown_to").maybe_whole(0, 100) or 0,
+        page=f"{folder}/index.html" if folder.isalnum() else "",
     )
 
 

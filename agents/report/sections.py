@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from agents.report import facts
 from agents.report.charts import bar, certainty_gauge, reputation_bar, seat_dots
 from agents.report.markup import Child, Html, h
-from agents.report.result import CaseResult, Seat
+from agents.report.result import CaseResult, Seat, Segmentation
 from agents.report.timeline import timeline
 from agents.report.words import moment, money, plural, seconds, short_id, size, words
 
@@ -82,7 +82,7 @@ def overview(result: CaseResult, image: Html) -> Html:
         h("img", {"src": image, "alt": label}),
         h("figcaption", {}, _details(result.scan) or "The plain scan stayed with the patient and the panel."),
     )
-    model = h(
+    model = _measured(result.segmentation) or h(
         "div",
         {"class": "card"},
         h("h2", {}, "How sure the model was"),
@@ -106,6 +106,32 @@ def overview(result: CaseResult, image: Html) -> Html:
         _definitions([(name, money(value, result.currency)) for name, value in parts]),
     )
     return h("div", {"class": "overview"}, figure, h("div", {"class": "cards"}, model, panel, spent))
+
+
+def _measured(found: Segmentation | None) -> Html | None:
+    """Severity and volumes of a segmented volume, with the way to its pages."""
+    if found is None:
+        return None
+    share = "no lung was found" if found.percent is None else f"{found.percent:.1f} %"
+    rows = [("Severity", found.severity), ("Infected share of the lung", share)]
+    volumes = (("Infection", found.infection_ml, 1), ("Lung", found.lung_ml, 0))
+    rows += [(name, f"{ml:.{digits}f} ml") for name, ml, digits in volumes if ml is not None]
+    rows.append(("Images evaluated", f"{found.images:,}"))
+    when = plural(found.shown_to, "doctor")
+    return h(
+        "div",
+        {"class": "card"},
+        h("h2", {}, "What the model measured"),
+        _definitions(rows),
+        h(
+            "p",
+            {},
+            f"It never saw a slice. {when} of the panel saw the mask, each after the votes were sealed.",
+        ),
+        h("p", {"class": "quiet small"}, f"All slices with the masks: {found.page}, beside this page.")
+        if found.page
+        else None,
+    )
 
 
 def _details(values: Mapping[str, object]) -> Html | None:

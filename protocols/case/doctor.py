@@ -18,7 +18,7 @@ from protocols.case import steps
 from protocols.case.authority import speaks_for
 from protocols.case.binding import code_commitment, opening_of, well_formed
 from protocols.case.view import CaseView, Phase, Seat, SeatStatus
-from protocols.case.volume import png_size, shows
+from protocols.case.volume import layout_of, png_size, shows
 from protocols.crypto.commitment import ballot_commitment, scan_commitment
 from protocols.effects import Effect, Event, Machine, Step, stay
 from protocols.specialty import INSUFFICIENT, specialty_of
@@ -62,8 +62,8 @@ class DoctorPolicy:
 class DoctorCase:
     """All that a doctor agent knows of one seat. Plain values only.
 
-    stage: phase of the case when last looked at. size: columns and rows of the scan's picture. mask, findings: what the
-    model found in a volume, which the patient shows when the votes of the round are sealed.
+    stage: phase of the case when last looked at. size, layout: of the scan's picture, and of a volume's slices in it.
+    mask, findings: what the model found, which the patient shows when the votes of the round are sealed.
     """
 
     key: str
@@ -99,6 +99,7 @@ class DoctorCase:
     result: dict[str, Any] | None = None
     trouble: str = ""
     size: list[int] = field(default_factory=list)
+    layout: dict[str, int] = field(default_factory=dict)
     mask: bytes = b""
     findings: dict[str, Any] | None = None
 
@@ -165,6 +166,7 @@ def _delivered(case: DoctorCase, event: Event) -> Out:
         modality=str(body["modality"]),
         received=float(event.body["now"]),
         size=list(png_size(body["scan"]) or ()),
+        layout=layout_of(body.get("layout")),
     )
     effects = [steps.say(case.key, "delivery", thread, 2, "received", sender, {}, mine=False)]
     if case.phase == "awaiting":
@@ -348,8 +350,7 @@ def _attested(case: DoctorCase, event: Event) -> Out:
     return case, [steps.say(case.key, "delivery", thread, 4, "attest", to, body, mine=False)]
 
 
-_ENDS = ("settled", "lost")
-_SHOW = "disclosure.show"
+_ENDS, _SHOW = ("settled", "lost"), "disclosure.show"
 
 
 def _row(*nexts: str, **more: frozenset[str]) -> dict[str, frozenset[str]]:

@@ -97,6 +97,16 @@ def shows(size: list[int], mask: object, findings: object) -> bool:
     return whole and proper_findings(findings)
 
 
+def layout_of(told: Any) -> dict[str, int]:
+    """How a volume's slices lie in the picture that the panel reads: columns, rows, shown, of; {} for anything else."""
+    if not isinstance(told, dict) or not isinstance(told.get("slices"), list):
+        return {}
+    sizes = {"columns": told.get("columns"), "rows": told.get("rows"), "of": told.get("of")}
+    sizes["shown"] = len(told["slices"])
+    found = {name: n for name, n in sizes.items() if type(n) is int and 1 <= n <= MAX_IMAGES}
+    return found if len(found) == 4 and found["shown"] <= found["columns"] * found["rows"] else {}
+
+
 def proper_findings(findings: Any) -> bool:
     """Whether what a patient says of a mask has the right form: severity, ml of lung and infection, percent or None."""
     if not isinstance(findings, dict) or findings.get("severity") not in SEVERITIES:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from typing import Any
+from unittest.mock import patch
+
 import pytest
 
+from agents.engine import dealing
 from protocols.case.view import Phase
-from tests.sim.plan import CrashPlan, calm, draw, of_volume
+from protocols.codec import encode
+from tests.sim.duties import SimSuite, suite_of
+from tests.sim.plan import CrashPlan, Plan, calm, draw, of_volume
 from tests.sim.world import Result, World, run
 
 SEEDS = range(24)
@@ -48,6 +55,114 @@ def test_who_dies_again_and_again_in_the_middle_of_a_volume(who: str, moment: st
     plan.crashes = [CrashPlan(who, moment, count, 0.5) for count in (1, 2, 4)]
     result = run(3, plan)
     assert (result.outcome, result.faults) == ("done", [])
+
+
+# ---- models that are not what they sell
+def text(result: Result) -> str:
+    """All that happened."""
+    return "\n".join(result.lines)
+
+
+def two(seed: int = 5) -> Plan:
+    """Two models, of which the first is the cheaper one and is chosen."""
+    return of_volume(calm(seed, models=2))
+
+
+def doomed(seed: int) -> Plan:
+    """One model alone, and something planted that no case can overcome."""
+    plan = of_volume(calm(seed))
+    plan.faults = ["planted"]
+    return plan
+
+
+def rogue(method: str, act: Any) -> Callable[[World], None]:
+    """A bug planted in the first model's process alone."""
+
+    def plant(world: World) -> None:
+        honest = getattr(SimSuite, method)
+
+        def does(self: Any, *args: Any) -> Any:
+            return act(self, honest, *args) if self.setup.name == "model 0" else honest(self, *args)
+
+        world.planted = patch.object(SimSuite, method, does)  # type: ignore[attr-defined]
+        world.planted.start()  # type: ignore[attr-defined]
+
+    return plant
+
+
+@pytest.fixture(autouse=True)
+def unplant() -> Iterator[None]:
+    """What was planted does not stay."""
+    yield
+    patch.stopall()
+
+
+def test_a_model_that_serves_other_networks_than_quoted_is_left() -> None:
+    """The patient's greeting names the network that the signed id stands for."""
+
+    def swapped(self: Any, honest: Any, member: Any, dealer: str) -> Any:
+        other = suite_of(1).networks[member.card.task, member.card.axis]
+        return honest(self, other, dealer)
+
+    result = run(5, two(), rogue("weights_of", swapped))
+    assert (result.outcome, result.faults) == ("done", [])
+    assert "choosing" not in text(result)
+    assert text(result).count("asking the model for a blind session") > 1
+    assert "earned" in "".join(line for line in result.lines if " model 1 " in line)
+
+
+def test_a_quote_of_other_networks_than_its_id_is_refused() -> None:
+    def lying(self: Any, honest: Any, case: Any) -> Any:
+        told = honest(self, case)
+        told["suite"] = [[task, axis, bytes(32), topology] for task, axis, _, topology in told["suite"]]
+        return told
+
+    result = run(5, two(), rogue("proposal", lying))
+    assert (result.outcome, result.faults) == ("done", [])
+    assert "blind.host" not in "".join(line for line in result.lines if " model 0 " in line)
+
+
+@pytest.mark.parametrize("images", [5, 7])
+def test_a_quote_with_lying_sizes_is_refused(images: int) -> None:
+    def lying(self: Any, honest: Any, case: Any) -> Any:
+        return honest(self, case) | {"images": images}
+
+    result = run(5, two(), rogue("proposal", lying))
+    assert (result.outcome, result.faults) == ("done", [])
+    assert "blind.host" not in "".join(line for line in result.lines if " model 0 " in line)
+
+
+def test_a_dealer_deals_for_no_other_networks_than_were_paid_for() -> None:
+    real = dealing.suite_order
+
+    def other(members: dict[tuple[str, str], bytes]) -> bytes:
+        return real({place: bytes(32) for place in members})
+
+    with patch("agents.model.suite.dealing.suite_order", other):
+        result = run(6, doomed(6))
+    assert (result.outcome, result.faults) == ("failed", [])
+    assert "these networks are not those of the suite that was paid for" in text(result)
+
+
+def test_a_volume_over_the_models_limit_costs_nothing_and_says_the_limit() -> None:
+    with patch("agents.model.suite.MAX_IMAGES", 5):
+        result = run(7, doomed(7))
+    assert (result.outcome, result.faults) == ("failed", [])
+    assert "the volume has 6 images, and the limit is 5" in text(result)
+    assert "pay of" not in text(result)
+
+
+def test_a_patient_who_asks_for_a_batch_of_another_size_is_turned_away() -> None:
+    """And turned away each time, so that nothing comes of it but its escrow back."""
+
+    async def greedy(self: Any, *word: Any) -> None:
+        word = ("batch", word[1], word[2] + 1) if word[0] == "batch" else word
+        await self.channel.send(encode(list(word)))
+
+    with patch("agents.engine.lanes.Lanes.say", greedy):
+        result = run(8, doomed(8))
+    assert (result.outcome, result.faults) == ("failed", [])
+    assert "the batch is not one of the plan that was paid for" in text(result)
 
 
 def test_a_mask_that_is_shown_too_early_is_seen() -> None:

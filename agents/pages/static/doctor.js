@@ -61,6 +61,7 @@ function showStatus(status) {
 
 function choose(id) {
   if (id !== desk.chosen) Object.assign(desk, { chosen: id, choice: undefined, sure: null, mask: false });
+  byId("slice").value = 0;
   render();
 }
 
@@ -97,7 +98,26 @@ async function showImage(one) {
   if (wanted === desk.shown) return;
   desk.shown = wanted;
   const blob = wanted === null ? null : await getBlob(wanted);
-  if (desk.shown === wanted) await viewer.show(blob, mask);
+  if (desk.shown !== wanted) return;
+  await viewer.show(blob, mask);
+  showSlice(one);
+}
+
+// A volume's slices stand side by side on one picture: 0 shows them all, a number one of them.
+function showSlice(one, by = 0) {
+  const slices = one?.image_available ? one.slices : null;
+  byId("slicebox").hidden = !slices;
+  if (!slices) return;
+  const range = byId("slice");
+  range.max = slices.shown;
+  range.value = Number(range.value) + by;
+  const number = Number(range.value);
+  byId("sliceout").textContent = number ? `${number}/${slices.shown}` : "all";
+  byId("slicebox").title = `${slices.shown} of ${slices.of} slices, evenly from the lowest to the highest; 0 shows all of them`;
+  const { width, height } = viewer.sheet ?? { width: 0, height: 0 };
+  const [wide, high] = [Math.floor(width / slices.columns), Math.floor(height / slices.rows)];
+  const [row, column] = [Math.floor((number - 1) / slices.columns), (number - 1) % slices.columns];
+  if (wide && high) viewer.cut(number ? { x: column * wide, y: row * high, width: wide, height: high } : null);
 }
 
 function imageFailed(problem) {
@@ -240,6 +260,7 @@ for (const button of document.querySelectorAll("[data-do]")) button.addEventList
 for (const name of ["window", "level"]) {
   byId(name).addEventListener("input", (event) => viewer.set({ [name]: Number(event.target.value) }));
 }
+byId("slice").addEventListener("input", () => showSlice(chosen()));
 byId("canvas").addEventListener("pointermove", (event) => {
   const spot = viewer.probe(event);
   byId("probe").textContent = spot ? `${spot.x}, ${spot.y}: ${spot.grey} · ${Math.round(viewer.scale * 100)} %` : "";
@@ -261,6 +282,8 @@ const KEYS = {
   ArrowRight: () => viewer.panBy(-40, 0),
   ArrowUp: () => viewer.panBy(0, 40),
   ArrowDown: () => viewer.panBy(0, -40),
+  s: () => showSlice(chosen(), 1),
+  w: () => showSlice(chosen(), -1),
   j: () => step(1),
   k: () => step(-1),
 };

@@ -14,6 +14,7 @@ export class Viewer {
     this.picture = null;
     this.grey = null;
     this.colour = false;
+    this.sheet = null;
     this.look = { ...START };
     this.at = { x: 0, y: 0, zoom: 1 };
     this.fitted = true;
@@ -26,22 +27,30 @@ export class Viewer {
   /** Shows a PNG, or nothing when it is null; in its own colours, without window and level, when `colour` is set. */
   async show(blob, colour = false) {
     this.look = { ...START };
-    this.picture = this.grey = null;
+    this.sheet?.close();
+    this.sheet = blob ? await createImageBitmap(blob) : null;
     this.colour = colour;
-    if (blob) {
-      const bitmap = await createImageBitmap(blob);
-      const flat = new OffscreenCanvas(bitmap.width, bitmap.height);
+    this.cut(null);
+  }
+
+  /** Shows a part of the PNG, {x, y, width, height}, or all of it when `box` is null. Window and level stay. */
+  cut(box) {
+    const before = this.picture;
+    this.picture = this.grey = null;
+    if (this.sheet) {
+      const { x, y, width, height } = box ?? { x: 0, y: 0, width: this.sheet.width, height: this.sheet.height };
+      const flat = new OffscreenCanvas(width, height);
       const pen = flat.getContext("2d", { willReadFrequently: true });
-      pen.drawImage(bitmap, 0, 0);
-      const { data } = pen.getImageData(0, 0, bitmap.width, bitmap.height);
-      this.grey = new Uint8ClampedArray(bitmap.width * bitmap.height);
+      pen.drawImage(this.sheet, x, y, width, height, 0, 0, width, height);
+      const { data } = pen.getImageData(0, 0, width, height);
+      this.grey = new Uint8ClampedArray(width * height);
       for (let i = 0; i < this.grey.length; i++) {
         this.grey[i] = Math.round(0.299 * data[4 * i] + 0.587 * data[4 * i + 1] + 0.114 * data[4 * i + 2]);
       }
       this.picture = flat;
-      bitmap.close();
     }
-    this.fit();
+    const same = before && this.picture && before.width === this.picture.width && before.height === this.picture.height;
+    if (!same) this.fit();
     this.develop();
   }
 

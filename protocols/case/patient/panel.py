@@ -34,6 +34,8 @@ def _deliver(case: PatientCase, view: CaseView) -> Out:
             "specialty": case.specialty,
             "authority": case.authority,
         }
+        if case.volume:
+            body["layout"] = case.volume["layout"]
         thread = f"{case.key}:{seat.round}"
         effects.append(
             steps.say(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from agents.pages.doctor import DeskCase, DeskResult, DeskState, DeskStatus
+from agents.pages.doctor import DeskCase, DeskFindings, DeskResult, DeskState, DeskStatus
 from agents.pages.patient import CaseState, PatientCase, PatientStatus
 from agents.progress import PHASES
 from models.scans import load_scan, synthetic_scan, to_png
@@ -13,6 +13,7 @@ from protocols.errors import UserError
 
 NOW = 1_795_000_000.0
 ETHER = 10**18
+FINDINGS = DeskFindings("moderate", 12.5, 480.0, 3840.0)
 RESULT = DeskResult("settled", "tumour", True, 3, 3, 2 * ETHER // 1000, 5120, 5244)
 
 
@@ -27,12 +28,13 @@ def desk_case(number: int, state: DeskState = DeskState.WAITING, **more: object)
         received_at=NOW - 20,
         image_available=True,
         modality="MR",
+        findings=FINDINGS,
     )
     return replace(case, **more)  # type: ignore[arg-type]
 
 
 class FakeDesk:
-    """One case in each state. The settled result is on every case, to see that the page hides it in time."""
+    """One case in each state. Result and findings are on every case, to see that the page hides them in time."""
 
     def __init__(self) -> None:
         sealed = {"own_label": "tumour", "own_confidence": 85, "result": RESULT}
@@ -54,6 +56,9 @@ class FakeDesk:
 
     def image(self, case_id: str) -> bytes:
         return to_png(synthetic_scan())
+
+    def mask(self, case_id: str) -> bytes:
+        return to_png(synthetic_scan(7))
 
     def decide(self, case_id: str, label: str | None, confidence: int) -> None:
         if self.refuse is not None:

@@ -12,11 +12,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from desks import NOW, FakeDesk, FakePatientDesk
+from desks import NOW, FakeDesk, FakePatientDesk, desk_case
 from PIL import Image, ImageStat
 
 from agents.pages.classic import Prediction, classic_apps
-from agents.pages.doctor import doctor_app
+from agents.pages.doctor import DeskState, doctor_app
 from agents.pages.patient import patient_app
 from agents.pages.serving import serve
 from agents.report import write_report
@@ -146,3 +146,20 @@ async def test_the_report_is_painted_in_both_themes(tmp_path: Path, result: dict
     for image in (light, dark):
         assert colours(image, (0.1, 0.15, 0.4, 0.3)) > 60
         assert colours(image, (0.05, 0.5, 0.95, 0.65)) > 20
+
+
+async def test_the_doctors_page_shows_a_volume_and_in_the_end_its_mask(tmp_path: Path) -> None:
+    """Slices can be looked at one by one; the mask has colours, and is there only once the verdict is sealed."""
+    desk = FakeDesk()
+    desk.held = [desk_case(1, DeskState.COMMITTED, slices={"columns": 2, "rows": 2, "shown": 4, "of": 40})]
+    served = await serve(doctor_app(desk, clock=lambda: NOW))
+    try:
+        shown = await picture(served.url, tmp_path, (1400, 860))
+        desk.held = [desk_case(1, slices=desk.held[0].slices)]
+        before = await picture(served.url, tmp_path, (1400, 860))
+    finally:
+        await served.close()
+    assert brightness(shown, (0.3, 0.15, 0.65, 0.85)) > 30
+    assert colours(shown, (0.78, 0.1, 1, 0.9)) > 20
+    tools = (0.2, 0.93, 0.75, 1)
+    assert colours(before, tools) > 5

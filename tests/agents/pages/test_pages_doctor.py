@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -87,6 +88,41 @@ async def test_no_result_leaves_before_settlement(client: Client) -> None:
     for case in answer["cases"]:
         assert (case["result"] is not None) == (case["state"] == "settled")
     assert answer["cases"][4]["result"]["paid_wei"] == "2000000000000000"
+
+
+SEALED = ("committed", "revealed", "settled")
+
+
+async def test_what_the_model_found_is_not_shown_before_the_verdict_is_sealed(
+    client: Client, desk: FakeDesk
+) -> None:
+    """Every case of the fake desk holds findings and a mask."""
+    answer = await (await client.get("/api/desk")).json()
+    for index, case in enumerate(answer["cases"]):
+        sealed = case["state"] in SEALED
+        assert (case["findings"] is not None) == sealed
+        mask = await client.get(at(desk, index, "mask"))
+        assert mask.status == (200 if sealed else 409)
+        if sealed:
+            assert (await mask.read()).startswith(b"\x89PNG")
+        else:
+            assert "sealed" in await mask.text()
+    assert answer["cases"][2]["findings"] == {
+        "severity": "moderate",
+        "percent": 12.5,
+        "infection_ml": 480.0,
+        "lung_ml": 3840.0,
+    }
+
+
+async def test_a_mask_that_has_not_come_is_404(client: Client, desk: FakeDesk) -> None:
+    desk.held = [replace(case, findings=None) for case in desk.held]
+    assert (await client.get(at(desk, 2, "mask"))).status == 404
+    assert (await client.get("/api/cases/0x00/mask")).status == 404
+
+
+async def test_the_mask_is_not_for_strangers(stranger: Client, desk: FakeDesk) -> None:
+    assert (await stranger.get(at(desk, 2, "mask"))).status in (401, 403)
 
 
 async def test_image_is_a_png_and_absent_ones_are_404(client: Client, desk: FakeDesk) -> None:

@@ -177,3 +177,23 @@ def no_show() -> dict[str, Any]:
     gone = seat(3, None, status="Declined", reputation_after=5930)
     silent = seat(2, None, status="NoShow", committed=True)
     return settled(panel=[gone, seat(0), seat(1), silent])
+
+
+def volume(**change: Any) -> dict[str, Any]:
+    """A settled case of a CT volume."""
+    found = {
+        "suite": "chest-ct-suite",
+        "images": 672,
+        "shape": [512, 512, 80],
+        "lung_ml": 3840.4,
+        "infection_ml": 480.25,
+        "infection_percent_of_lung": 12.505,
+        "severity": "moderate",
+        "shown_to": 3,
+        "folder": "segmentation",
+    }
+    case = {"id": "0x" + "4d" * 32, "state": "Settled", "rounds": 1, "specialty": "chest radiology"}
+    panel = [seat(i, "infiltrate") for i in range(3)]
+    diagnosis = {"label": "infiltrate", "probability": None}
+    fields = {"case": case, "panel": panel, "diagnosis": diagnosis, "confidence_bucket": None}
+    return settled(**fields, severity="moderate", segmentation={**found, **change})

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_samples import disagree, no_show, refunded, scan_png, settled
+from report_samples import disagree, no_show, refunded, scan_png, settled, volume
 
-from agents.report import CaseResult, write_report
+from agents.report import CaseResult, facts, write_report
 from agents.report.report import render_report
 from protocols.errors import UserError
 
@@ -240,6 +240,30 @@ def test_only_the_fields_of_the_blueprint_are_needed() -> None:
     assert "No tumour" in words
     assert "10 ETH" in words
     assert "automatic" not in words
+
+
+def test_a_volume_tells_severity_and_who_saw_the_mask() -> None:
+    told = " ".join(page(volume()).words.split())
+    for word in ("What the model measured", "moderate", "12.5 %", "480.2 ml", "3840 ml", "672", "Infiltrate"):
+        assert word in told
+    assert "3 doctors of the panel saw the mask, each after the votes were sealed" in told
+    assert "segmentation/index.html, beside this page" in told
+    assert "How sure the model was" not in told
+    sentence = facts.certainty(CaseResult.parse(volume()))
+    assert sentence == "The model measured 480.2 ml of infection in 3840 ml of lung, 12.5 %: moderate."
+
+
+def test_a_volume_without_a_lung_or_a_measurement_says_so() -> None:
+    lungless = CaseResult.parse(volume(infection_percent_of_lung=None, lung_ml=0.0, severity="unknown"))
+    assert "no lung" in facts.certainty(lungless)
+    assert "no lung was found" in page(volume(infection_percent_of_lung=None)).words
+    assert "not recorded" in facts.certainty(CaseResult.parse(volume(lung_ml=None)))
+
+
+@pytest.mark.parametrize(("name", "value"), [("lung_ml", "much"), ("severity", 5.5), ("images", -1)])
+def test_a_damaged_measurement_names_its_fault(name: str, value: Any) -> None:
+    with pytest.raises(UserError, match=f"segmentation.{name}"):
+        CaseResult.parse(volume(**{name: value}))
 
 
 def test_layers_of_blind_inference_are_a_table() -> None:
