@@ -173,4 +173,5 @@ class Choices(Secret):
     def add(self, message: Bytes, slot: int, at: int = 0) -> Words:
         """The receiver's additive share mod 2^24."""
         mine = from_three(self._pads[slot, :, at : at + 3])
-        return mine + from_three(message) * self._bits[slot].astype(np.uint32)
+        made: Words = mine + from_three(message) * self._bits[slot].astype(np.uint32)
+        return made

@@ -3,10 +3,10 @@
 `masking.py` says what the tables and words are. What the dealer drew is shared: r = r_P + r_M mod 2^B, where r_P is
 P's index of the tape and r_M drawn by M; each of d, c_0, c_1, g_0, g_1 is the XOR of a bit of either side. A
 correlated transfer makes XOR or additive shares of (bit of one side) x (what the other offers). n elements at once:
-1. low digit. P's share is the unit row of r_P,lo, M's zero. For each bit j of r_M,lo: turn the shared row by 2^j if it
-   is set. Turning is linear: M turns its own share by itself, P offers (share ^ turned share) against M's bit. What
-   passes the upper end is the carry k: the parity of the uppermost 2^j bits, offered beside. Left is the unit row of r_lo,
-   shared; "the parity of all bits beyond i" makes it [i < r_lo]; d is added.
+1. low digit. P's share is the unit row of r_P,lo, M's zero. For each bit j of r_M,lo: turn the shared row by 2^j
+   if it is set. Turning is linear: M turns its own share by itself, P offers (share ^ turned share) against M's
+   bit. What passes the upper end is the carry k: the parity of the uppermost 2^j bits, offered beside. Left is the
+   unit row of r_lo, shared; "the parity of all bits beyond i" makes it [i < r_lo]; d is added.
 2. high digit. Likewise by the bits of r_M,hi, without a carry; then by k, then by d, which are shared themselves:
    (k_P ^ k_M)(D_P ^ D_M), D = row ^ turned row, is two local products and a transfer each way. With V the unit row of
    r_hi and V_d that of r_hi + d, the tables [q = 0] for e = 0, 1 are V_d and V ^ (V turned by 1) ^ V_d; those of
@@ -16,38 +16,30 @@ correlated transfer makes XOR or additive shares of (bit of one side) x (what th
    + c_P (1 - 2 c_M) a_M, a the shares of w1_e: a transfer each way.
 4. P sends its own shares less (or XOR) those that its seed says; M adds them to its own.
 
-Messages: M choices | P low and high rows, g; its choices | M choice k; offer k | P offers k, d, c | M offers d, c | P 4.
+Messages: M choices | P low and high rows, g; its choices | M choice k, offer k | P offers k, d, c | M offers d, c
+| P 4.
 
-Who learns what: each transfer shows its chooser one pad's worth of noise, its offerer nothing; 4 is masked by the tape's
-seed, which M lacks. M knows its half of r and of the bits, P its own.
+Who learns what: each transfer shows its chooser one pad's worth of noise, its offerer nothing; 4 is masked by the
+tape's seed, which M lacks. M knows its half of r and of the bits, P its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import TypeAlias, TypeVar
-
 import numpy as np
 
-from protocols.blind.kernels.interface import ClipSize, Indices, Mask, Words
-from protocols.blind.kernels.interface import Bytes as Octets
+from protocols.blind.kernels.interface import Bytes, ClipSize, Indices, Mask, Words
 from protocols.blind.pairwise import bits
 from protocols.blind.pairwise.bits import Cut, from_three, to_three
 from protocols.blind.pairwise.extension import BLOCKS, Choices, Offers, Receiver, Sender
+from protocols.blind.pairwise.talk import Talk
 from protocols.blind.prg import Stream
-
-T = TypeVar("T")
-Talk: TypeAlias = Generator[
-    bytes, bytes, T
-]  # yields what it says, is sent what it hears; it first says b"" if it listens
-Chain: TypeAlias = tuple[Octets, Octets]  # a shared row, and the carry, of one side
 
 WORD = 3  # bytes of an offered word
 _D, _C, _G = 0, 1, 3  # the places of the five bits among their slots
 _MESSAGE = "a message of the tables"
 
 
-def row_bits(stream: Stream, count: int) -> Octets:
+def row_bits(stream: Stream, count: int) -> Bytes:
     """One side's five bits by element, (5, n): d, c_0, c_1, g_0, g_1."""
     drawn = stream.octets(count)
     return np.stack([(drawn >> np.uint8(i)) & np.uint8(1) for i in range(5)])
@@ -71,31 +63,31 @@ class _Sizes:
         self.low, self.high = bits.bytes_of(self.low_bits), bits.bytes_of(self.high_bits)
         self.flags = self.padded // 8
 
-    def keys(self, wide: Octets, slots: int) -> Octets:
+    def keys(self, wide: Bytes, slots: int) -> Bytes:
         """(slots x padded, 16) to (slots, n, 16)."""
         return wide.reshape(slots, self.padded, -1)[:, : self.n]
 
 
-def _choose(receiver: Receiver, sizes: _Sizes, flags: Octets, *call: bytes) -> tuple[bytes, Octets]:
+def _choose(receiver: Receiver, sizes: _Sizes, flags: Bytes, *call: bytes) -> tuple[bytes, Bytes]:
     message, v = receiver.extend(bits.pack_flags(flags).reshape(-1), *call)
     return message, sizes.keys(v, len(flags))
 
 
-def _offer(sender: Sender, sizes: _Sizes, cut: Cut, slots: int, *call: bytes) -> Octets:
+def _offer(sender: Sender, sizes: _Sizes, cut: Cut, slots: int, *call: bytes) -> Bytes:
     message = cut.take(BLOCKS, slots * sizes.flags)
     return sizes.keys(sender.extend(message, *call), slots)
 
 
-def _turn(row: Octets, width: int) -> Octets:
+def _turn(row: Bytes, width: int) -> Bytes:
     """row ^ the row turned by one."""
     return row ^ bits.rotated(row, width, 1)
 
 
-def _where(flag: Octets, row: Octets) -> Octets:
+def _where(flag: Bytes, row: Bytes) -> Bytes:
     return row & bits.spread(flag)[:, None]
 
 
-def _tables(clip: ClipSize, low: Octets, v: Octets, v_d: Octets, five: Octets) -> Octets:
+def _tables(clip: ClipSize, low: Bytes, v: Bytes, v_d: Bytes, five: Bytes) -> Bytes:
     """One side's share of the rows of both tables, from its share of the unit rows."""
     sizes = 1 << clip.high_bits
     below = bits.above(low) ^ bits.spread(five[_D])[:, None]
@@ -156,9 +148,10 @@ def patient_chunk(
         message, added = offers.add(np.uint32(0) - 2 * wide[slot], slot)
         said.append(message)
         arithmetic[slot] = wide[slot] + added
-    message, chosen = _choose(receiver, sizes, np.stack([carry, *five[:_G]]), name, b"patient's")
-    choices = Choices(np.stack([carry, *five[:_G]]), chosen, name + b"/mine", max(WORD, sizes.high))
-    heard = yield b"".join([one.tobytes() for one in said] + [message])
+    flags = np.stack([carry, *five[:_G]])
+    chosen, keys = _choose(receiver, sizes, flags, name, b"patient's")
+    choices = Choices(flags, keys, name + b"/mine", max(WORD, sizes.high))
+    heard = yield b"".join(one.tobytes() for one in said) + chosen
 
     cut = Cut(heard, _MESSAGE)
     key_k = _offer(sender, sizes, cut, 1, name, b"carry")
@@ -197,7 +190,7 @@ def patient_chunk(
     cut.end()
     words = np.stack([*w1, *w2, *arithmetic[_C:]]) - mask.words
     rows = _tables(clip, low, v, v_d, five) ^ mask.rows
-    yield to_three(words).tobytes() + rows.tobytes()
+    return to_three(words).tobytes() + rows.tobytes(), None
 
 
 def model_chunk(
@@ -213,8 +206,8 @@ def model_chunk(
         + [((r_high >> np.uint16(j)) & np.uint16(1)).astype(np.uint8) for j in range(h)]
         + list(five)
     )
-    message, keys = _choose(receiver, sizes, flags, name, b"model's")
-    heard = yield message
+    chosen, keys = _choose(receiver, sizes, flags, name, b"model's")
+    heard = yield chosen
 
     cut = Cut(heard, _MESSAGE)
     low, carry = np.zeros((count, sizes.low), np.uint8), np.zeros(count, np.uint8)
@@ -240,12 +233,12 @@ def model_chunk(
         sender, _offer(sender, sizes, cut, 4, name, b"patient's"), name + b"/mine", max(WORD, sizes.high)
     )
     cut.end()
-    message, key_k = _choose(receiver, sizes, carry[None], name, b"carry")
+    chosen, key_k = _choose(receiver, sizes, carry[None], name, b"carry")
     choice_k = Choices(carry[None], key_k, name + b"/carry", WORD + sizes.high)
     turn = _turn(v, sizes.high_bits)
     offered, share = offers.xor(turn, 0)
     v = v ^ _where(carry, turn) ^ share
-    heard = yield message + offered.tobytes()
+    heard = yield chosen + offered.tobytes()
 
     cut = Cut(heard, _MESSAGE)
     v = v ^ choice_k.xor(cut.take(count, sizes.high), 0, WORD)
@@ -271,4 +264,4 @@ def model_chunk(
     words = np.stack([*w1, *w2, *arithmetic[_C:]]) + from_three(cut.take(8, count, WORD))
     rows = _tables(clip, low, v, v_d, five) ^ cut.take(count, clip.row_bytes)
     cut.end()
-    return Mask.of(clip, index.astype(np.uint32), words, rows)
+    return b"", Mask.of(clip, index.astype(np.uint32), words, rows)
