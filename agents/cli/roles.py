@@ -69,10 +69,10 @@ def patient(scan: Path | None, **options: Any) -> None:
     either way.
 
     
-    With --specialty "chest radiology", SCAN is a CT volume: NIfTI, .npz, or a folder of DICOM files (a folder is taken
-    for a volume anyway). A model segments lung and infection without seeing a slice; masks and severity are yours alone
-    until the panel's votes are sealed:
-        crypdoc patient chest.nii.gz --specialty "chest radiology" --price-cap 0.2ether
+    With --specialty "chest radiology", SCAN is a CT volume: NIfTI, .npz, or a folder of DICOM files (without the option
+    it is one if it is in Hounsfield units). A model segments lung and infection without seeing a slice; masks and
+    severity are yours alone until the panel's votes are sealed:
+        crypdoc patient chest.nii.gz --price-cap 0.2ether
     """
     from agents.patient.duty import PatientDuty, Wishes
     from agents.patient.session import read_given, serve_page, wait_for_case

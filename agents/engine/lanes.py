@@ -10,6 +10,7 @@ a lane's queue holds.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from types import TracebackType
 from typing import Any, Self
 
@@ -23,6 +24,7 @@ PATIENCE = 90.0
 """Seconds that a frame waits for its lane."""
 
 WORD_BYTES = 1 << 18
+COMPLAINT = 1.0
 _QUEUE = 16
 _Item = bytes | CrypDocError
 
@@ -95,6 +97,13 @@ class Lanes:
         if word[0] != wanted or len(word) != length:
             raise ProtocolError(f"a word came that is not {wanted!r}", "the session is tried again")
         return word
+
+    async def complaint(self) -> str:
+        """What the other side is sorry for, if it said so before it left; "" otherwise."""
+        with contextlib.suppress(CrypDocError):
+            word = await self.word(COMPLAINT)
+            return str(word[1])[:200] if word[0] == "sorry" and len(word) == 2 else ""
+        return ""
 
     async def word(self, timeout: float = PATIENCE) -> list[Any]:
         """The next word, a list that begins with a text. Raises `ProtocolError`, or what ended the channel."""

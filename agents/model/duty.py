@@ -325,6 +325,8 @@ class ModelDuty(Duty[ModelCase]):
         """Told: each phase once."""
         if before is not None and before.phase == after.phase:
             return None
+        if event.kind == "host_failed":
+            return "blind.broken", f"a session ended early: {after.trouble}"
         return {
             "asked": ("quote.asked", "a patient asked for a price"),
             "offered": ("quote.offered", "made an offer"),

@@ -195,7 +195,11 @@ class Serving:
                 await self.to_patient.say("thanks")
                 await self.to_dealer.channel.send(dealing.over())
                 return moved
-            number = self._number(word)
+            try:
+                number = self._number(word)
+            except ProtocolError as error:
+                await self.to_patient.say("sorry", error.fault)
+                raise
             member = self.duty.suite.of(self.plan, self.batches[number].sweep)
             weights = await asyncio.to_thread(self.duty.weights_of, member, self.body["dealer"])
             moved += await self._batch(number, member, weights)

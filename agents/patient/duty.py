@@ -7,7 +7,6 @@ import contextlib
 import secrets
 import shutil
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from eth_typing import Hash32
@@ -19,6 +18,7 @@ from agents.engine.store import Pending
 from agents.patient.blind import BlindReader, seconds_told
 from agents.patient.masked import MaskedCache
 from agents.patient.result import FINAL, market_record, write_result
+from agents.patient.wishes import Wishes as Wishes
 from contracts.bindings.data_market import Consent
 from contracts.bindings.events import Moved
 from models.scans import Scan, prepare, require_modality, scan_bytes, scan_from_bytes, to_png
@@ -59,26 +59,6 @@ CONSENT_TEXT = (
     "I agree that the date, modality, specialty, verdict, confidence, panel size and agreement of this case, "
     "and nothing else, are sold to researchers; half of each price is mine."
 )
-
-
-@dataclass(frozen=True)
-class Wishes:
-    """What the patient chose for a case. price_cap: wei a prediction; record_price: wei a record; slots: images that a
-    session computes to notice a model that cheats, 0 for the scan alone. axes, batch, skip_empty: of a volume, as in
-    `models.segmentation.plan.Plan`."""
-
-    specialty: str = "neuroradiology"
-    panel: int = 3
-    consent: bool = True
-    record_price: int = 10**15
-    price_cap: int = 10**17
-    quote_window: float = 2.0
-    language: str = "en"
-    dealers: tuple[str, ...] = ()
-    slots: int = 0
-    axes: str = "xyz"
-    batch: int = 4
-    skip_empty: bool = False
 
 
 class PatientDuty(Duty[PatientCase]):

@@ -18,6 +18,7 @@ from agents.report.facts import agreement, certainty, spent_items
 from agents.report.report import render_report, write_report
 from agents.report.result import CaseResult
 from models.scans import Scan, load_scan, require_modality
+from models.volumes import read_volume
 from protocols.case.patient import PatientCase as Case
 from protocols.case.view import CaseView, Phase
 from protocols.errors import UserError
@@ -70,9 +71,11 @@ async def _ready(duty: PatientDuty) -> None:
 def read_given(path: Path, options: Mapping[str, Any]) -> tuple[str, Given]:
     """The specialty of a case and what was given to read: a picture, or a CT volume ready to be segmented.
 
-    A volume it is by the specialty's name, or when `path` is a folder. Raises `UserError` on what cannot be read.
+    A volume it is by the specialty's name; without one, when `path` is a folder, an .npz, or a NIfTI file in Hounsfield
+    units of which no slice was chosen. Raises `UserError` on what cannot be read.
     """
-    field = options["specialty"] or (VOLUMES if path.is_dir() else Wishes.specialty)
+    whole = options["slice_"] is None and _is_ct(path)
+    field = options["specialty"] or (VOLUMES if whole else Wishes.specialty)
     if specialty(field).name == VOLUMES:
         from agents.patient.volume import prepare_volume
 
@@ -84,6 +87,20 @@ def read_given(path: Path, options: Mapping[str, Any]) -> tuple[str, Given]:
     picture = load_scan(path, slice=options["slice_"])
     require_modality(picture, specialty(field).modalities)
     return field, picture
+
+
+def _is_ct(path: Path) -> bool:
+    """Whether a file is a CT volume, as far as it says."""
+    name = path.name.lower()
+    if path.is_dir() or name.endswith(".npz"):
+        return True
+    if not name.endswith((".nii", ".nii.gz")):
+        return False
+    try:
+        volume = read_volume(path)
+    except UserError:
+        return False  # whatever is wrong with it is told by who reads it then
+    return volume.units == "HU" or volume.modality == "CT"
 
 
 async def begin(duty: PatientDuty, given: Given, wishes: Wishes) -> str:

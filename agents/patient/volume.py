@@ -40,7 +40,7 @@ from protocols.blind.session import UsedSessions
 from protocols.blind.topology import Topology
 from protocols.case.volume import MAX_IMAGES, networks_of
 from protocols.effects import Event
-from protocols.errors import CrypDocError, ProtocolError, ScanError, UserError
+from protocols.errors import CrypDocError, ProtocolError, ScanError, UserError, WireError
 
 PATIENCE = 90.0
 TELL_EVERY = 10.0  # seconds between two lines of progress
@@ -206,7 +206,7 @@ class _Session:
             )
         images = await asyncio.to_thread(job.images, batch)
         await to_model.say("batch", number, batch.count)
-        tape, seed, count = read_seed(await to_dealer.recv(PATIENCE))
+        tape, seed, count = read_seed(await self._seed(to_dealer, to_model))
         if count != batch.count:
             raise ProtocolError(
                 f"the dealer's tape is for {count} images, {batch.count} were asked for", "try again"
@@ -227,6 +227,15 @@ class _Session:
         await asyncio.to_thread(job.put, batch, logits)
         point("after-write", "batch")
         return traffic.sent + traffic.received
+
+    async def _seed(self, to_dealer: Channel, to_model: Lanes) -> bytes:
+        """The dealer's word for the batch that was asked for; what the model says against it, if it does."""
+        try:
+            return await to_dealer.recv(PATIENCE)
+        except WireError:
+            if why := await to_model.complaint():
+                raise ProtocolError(f"the model refused: {why}", "another session is tried") from None
+            raise
 
     def _progress(self, job: Job, moved: int, seconds: float, each: float) -> None:
         done, due, now = job.images_done, job.plan.images, time.time()

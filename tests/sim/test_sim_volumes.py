@@ -141,7 +141,7 @@ def test_a_dealer_deals_for_no_other_networks_than_were_paid_for() -> None:
     with patch("agents.model.suite.dealing.suite_order", other):
         result = run(6, doomed(6))
     assert (result.outcome, result.faults) == ("failed", [])
-    assert "these networks are not those of the suite that was paid for" in text(result)
+    assert "the model wants other networks dealt than were paid for" in text(result)
 
 
 def test_a_volume_over_the_models_limit_costs_nothing_and_says_the_limit() -> None:

@@ -126,7 +126,7 @@ def quote_tick(case: PatientCase, event: Event) -> Out:
     answered = len(case.quotes) + len(case.refused)
     patient_enough = now - case.started >= case.quote_window
     if best_quote(case) and (patient_enough or answered >= len(case.asked)):
-        after, more = choose(case, now)
+        after, more = choose(replace(case, trouble=""), now)  # what others refused matters no more
         return after, [*effects, *more]
     if now - case.started >= QUOTE_PATIENCE:
         checked = " that audit slots can check" if case.slots else ""

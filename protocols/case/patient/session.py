@@ -55,7 +55,10 @@ def _begin(case: PatientCase, now: float) -> Out:
     """A fresh session with the chosen model; its number makes its thread, its seeds and its pads fresh."""
     number, tries = case.sessions.get(case.model, 0) + 1, case.tries + 1
     if tries > MAX_SESSIONS:
-        return _next_model(case, now, f"{case.model} did not complete a session in {MAX_SESSIONS} tries")
+        last = f"; the last one ended so: {case.trouble}" if case.trouble else ""
+        return _next_model(
+            case, now, f"{case.model} did not complete a session in {MAX_SESSIONS} tries{last}"
+        )
     breath = min(LONGEST_BREATH, 2.0 * (tries - 1) ** 2)
     case = replace(
         case,
