@@ -17,7 +17,9 @@ from scipy import ndimage
 from models.volumes import Volume, read_volume
 
 NOTE = "SYNTHETIC: drawn by models/segmentation/samples.py, not a scan of a person."
-AIR, LUNG, PATCH, TISSUE, HEART, BONE, VESSEL = 25.0, 62.0, 122.0, 152.0, 165.0, 225.0, 140.0
+AIR, LUNG, PATCH, TISSUE, HEART, BONE, VESSEL = 25.0, 62.0, 105.0, 152.0, 165.0, 225.0, 140.0
+
+WHOLE = 24  # slices of 5 mm from end to end
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,9 @@ class Chest:
 def chest(side: int = 128, slices: int = 24, seed: int = 3) -> Chest:
     """A chest of side x side x slices voxels."""
     rng = np.random.default_rng(seed)
-    x, y, z = np.meshgrid(
-        *(np.linspace(-1, 1, n, dtype=np.float32) for n in (side, side, slices)), indexing="ij"
-    )
+    ends = (1.0, 1.0, min(1.0, slices / WHOLE))  # of fewer slices there is the middle of the chest
+    sides = (np.linspace(-e, e, n, dtype=np.float32) for e, n in zip(ends, (side, side, slices), strict=True))
+    x, y, z = np.meshgrid(*sides, indexing="ij")
     wobble = ndimage.gaussian_filter(rng.standard_normal(x.shape, np.float32), side / 16)
     wobble *= 0.05 / max(float(np.abs(wobble).max()), 1e-6)
     size = np.sqrt(np.clip(1 - 0.45 * z**2, 0, 1))  # both ends are narrower
@@ -70,7 +72,7 @@ def chest(side: int = 128, slices: int = 24, seed: int = 3) -> Chest:
             np.sqrt(((x - cx) / 0.15) ** 2 + ((y - cy) / 0.17) ** 2 + ((z - cz) / 0.45) ** 2) + 3 * wobble < 1
         )
     infection = patches & lung
-    greys[infection] = PATCH + 12 * np.sign(grain[infection])
+    greys[infection] = PATCH + 20 * grain[infection] / grain.std()
     greys = ndimage.gaussian_filter(greys, (0.6, 0.6, 0)) + rng.normal(0, 5, x.shape).astype(np.float32)
     return Chest(np.clip(np.rint(greys), 0, 255).astype(np.uint8), lung, infection)
 

@@ -66,6 +66,6 @@ def test_two_series_in_one_folder_are_told_apart(series: Path, tmp_path: Path) -
     for path in series.iterdir():
         (both / f"other-{path.name}").write_bytes(path.read_bytes())
     done = CliRunner().invoke(segment, [str(both), "--out", str(tmp_path / "out")])
-    assert done.exit_code == 2
+    assert done.exit_code == 3
     assert "series" in done.output
     assert "Traceback" not in done.output
