@@ -1,7 +1,8 @@
 """The confidence bucket's table without a dealer, an image: `bucket.py` says what it is.
 
-T turned by r = r_P + r_M mod 2^L, XOR-shared: P begins with T turned by r_P, M with zeros, and each of the L bits of r_M
-turns the shared table, as a row of `tables.py` is turned. Messages: M choices | P tables, and its share less its seed's.
+T turned by r = r_P + r_M mod 2^L, XOR-shared: P begins with T turned by r_P, M with zeros, and each of the L bits of
+r_M turns the shared table, as a row of `tables.py` is turned. Messages: M choices | P tables, and its share less its
+seed's.
 """
 
 from __future__ import annotations
