@@ -18,7 +18,6 @@ from agents.report.facts import agreement, certainty, spent_items
 from agents.report.report import render_report, write_report
 from agents.report.result import CaseResult
 from models.scans import Scan, load_scan, require_modality
-from models.volumes import read_volume
 from protocols.case.patient import PatientCase as Case
 from protocols.case.view import CaseView, Phase
 from protocols.errors import UserError
@@ -91,6 +90,8 @@ def read_given(path: Path, options: Mapping[str, Any]) -> tuple[str, Given]:
 
 def _is_ct(path: Path) -> bool:
     """Whether a file is a CT volume, as far as it says."""
+    from models.volumes import read_volume
+
     name = path.name.lower()
     if path.is_dir() or name.endswith(".npz"):
         return True
