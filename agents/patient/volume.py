@@ -43,6 +43,7 @@ from protocols.effects import Event
 from protocols.errors import CrypDocError, ProtocolError, ScanError, UserError, WireError
 
 PATIENCE = 90.0
+PULSE = 60.0  # seconds between two signs of life, to the case's own log
 TELL_EVERY = 10.0  # seconds between two lines of progress
 
 
@@ -128,11 +129,14 @@ class Segmenting:
         turn = self._turns.setdefault(key, asyncio.Lock())
         async with turn:
             session = _Session(self._duty, self, key, body)
+            pulse = asyncio.create_task(session.pulse())
             try:
                 outcome = await session.run()
             except OSError as error:  # the case ended meanwhile, or the disk is full
                 fault = f"the images of this volume cannot be used ({error.strerror})"
                 raise UserError(fault, "see that the disk has room") from None
+            finally:
+                pulse.cancel()
         self._turns.pop(key, None)
         return outcome
 
@@ -148,6 +152,22 @@ class _Session:
         self.known: Any = None
         self.sweep = -1
         self._told = 0.0
+
+    async def pulse(self) -> None:
+        """Says, as long as it works, that it does: a large batch or the masks of a large volume take their time. A peer
+        that stalls is noticed by the pump."""
+        while True:
+            await asyncio.sleep(PULSE)
+            case = self.duty.core.state(self.key)
+            images = int(case.served.get("images", 0)) if case is not None else 0
+            told = {
+                "session": self.body["session"],
+                "images": images,
+                "bytes": 0,
+                "seconds": 0.0,
+                "now": time.time(),
+            }
+            self.duty.core.apply(self.key, Event("progressed", told))
 
     async def run(self) -> dict[str, Any]:
         job = await asyncio.to_thread(self._job)

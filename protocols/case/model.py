@@ -151,7 +151,7 @@ def _give_up(case: ModelCase, why: str) -> Out:
 
 
 def _progressed(case: ModelCase, event: Event) -> Out:
-    """A batch of a volume was evaluated: it counts, whatever becomes of the session."""
+    """A batch of a volume was evaluated: it counts, whatever became of the session meanwhile."""
     return replace(case, served=case.served + 1, tries=0), []
 
 
@@ -199,6 +199,11 @@ def _tick(case: ModelCase, event: Event) -> Out:
     return case, []
 
 
+def _counted(phase: str) -> dict[str, frozenset[str]]:
+    """A batch counts in any phase: whoever begins another session meanwhile gets nothing for it."""
+    return {"progressed": stay(phase)}
+
+
 MACHINE: Machine[ModelCase] = Machine(
     role="model",
     state=ModelCase,
@@ -208,21 +213,24 @@ MACHINE: Machine[ModelCase] = Machine(
             "quote.decline": stay("lapsed"),
             "session.begin": stay("offered", "checking"),
             "tick": stay("offered", "lapsed"),
+            **_counted("offered"),
         },
         "checking": {
             "purchase": stay("checking", "offered", "arranging"),
             "session.begin": stay("checking"),
+            **_counted("checking"),
         },
         "arranging": {
             "session.ready": stay("arranging", "hosting"),
             "session.refuse": stay("arranging", "offered"),
             "session.begin": stay("arranging", "checking"),
             "tick": stay("arranging", "offered"),
+            **_counted("arranging"),
         },
         "hosting": {
             "session.begin": stay("hosting", "checking"),
             "session.ready": stay("hosting"),
-            "progressed": stay("hosting"),
+            **_counted("hosting"),
             "hosted": stay("hosting"),
             "host_failed": stay("hosting", "offered"),
             "receipt_signed": stay("hosting", "receipted"),
@@ -231,8 +239,10 @@ MACHINE: Machine[ModelCase] = Machine(
             "session.begin": stay("receipted", "checking"),
             "mined": stay("receipted", "earned"),
             "reverted": stay("earned"),
+            **_counted("receipted"),
         },
         "earned": {
+            **_counted("earned"),
             "mined": stay("earned"),
             "reverted": stay("earned"),
             "session.begin": stay("earned", "checking"),

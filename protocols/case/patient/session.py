@@ -128,12 +128,13 @@ def arrange_tick(case: PatientCase, event: Event) -> Out:
 
 
 def progressed(case: PatientCase, event: Event) -> Out:
-    """A batch of a volume is there. Whoever works is not given up, and a session that broke later was not in vain."""
+    """A volume is worked on. Whoever works is not given up, and a session that brought a batch was not in vain."""
     if event.body["session"] != case.session:
         return case, []
     served = {k: case.served.get(k, 0) + event.body[k] for k in ("bytes", "seconds")}
     served["images"] = event.body["images"]
-    return replace(case, served=served, tries=0, waiting_since=float(event.body["now"])), []
+    tries = 0 if served["images"] > case.served.get("images", 0) else case.tries
+    return replace(case, served=served, tries=tries, waiting_since=float(event.body["now"])), []
 
 
 def inferred(case: PatientCase, event: Event) -> Out:

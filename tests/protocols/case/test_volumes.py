@@ -119,20 +119,25 @@ def test_a_refusal_that_names_the_limit_is_told() -> None:
 def test_what_was_served_outlives_a_session_that_breaks() -> None:
     """A volume may take more sessions than a picture, as long as each brings something."""
     case = volume_case("inferring")
-    for _ in range(3 * MAX_SESSIONS):
-        told = session_event("progressed", case, images=4, bytes=10, seconds=2.0)
+    for number in range(3 * MAX_SESSIONS):
+        told = session_event("progressed", case, images=number + 1, bytes=10, seconds=2.0)
         case, _ = PATIENT.reduce(case, told)
         case, _ = PATIENT.reduce(case, session_event("infer_failed", case, reason="cut"))
         assert case.phase == "arranging"
         case = replace(case, phase="inferring")
-    assert case.served == {"images": 4, "bytes": 30 * MAX_SESSIONS, "seconds": 6.0 * MAX_SESSIONS}
+    done = 3 * MAX_SESSIONS
+    assert case.served == {"images": done, "bytes": 10 * done, "seconds": 2.0 * done}
     assert case.sessions[MODEL] == 1 + 3 * MAX_SESSIONS
 
 
-def test_sessions_that_bring_nothing_end() -> None:
-    case = volume_case("inferring", tries=1)
+@pytest.mark.parametrize("alive", [False, True])
+def test_sessions_that_bring_nothing_end(alive: bool) -> None:
+    """Signs of life are no progress."""
+    case = volume_case("inferring", tries=1, served={"images": 4})
     for _ in range(MAX_SESSIONS):
         case = replace(case, phase="inferring")
+        if alive:
+            case, _ = PATIENT.reduce(case, session_event("progressed", case, images=4, bytes=0, seconds=0.0))
         case, _ = PATIENT.reduce(case, session_event("infer_failed", case, reason="cut"))
     assert (case.phase, case.bad_models) == ("failed", [MODEL])
 
@@ -172,6 +177,15 @@ def test_a_model_counts_what_it_served_whatever_became_of_it() -> None:
     case, _ = MODELS.reduce(case, session_event("progressed", case))
     case, _ = MODELS.reduce(case, session_event("host_failed", case, reason="cut"))
     assert (case.served, case.tries, case.phase) == (2, 0, "offered")
+
+
+@pytest.mark.parametrize("phase", ["offered", "checking", "arranging", "hosting", "receipted", "earned"])
+def test_a_batch_counts_whatever_phase_the_patient_moved_the_case_to(phase: str) -> None:
+    """Else a patient could begin another session in the middle of each batch and have it for nothing."""
+    case, _ = MODELS.reduce(
+        model_case(phase, volume=VOLUME, served=5), Event("progressed", {"session": "old"})
+    )
+    assert (case.served, case.phase) == (6, phase)
 
 
 def test_what_a_purchase_allows() -> None:
