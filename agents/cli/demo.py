@@ -43,22 +43,33 @@ from agents.cli.common import guarded
     "--network",
     "networks",
     multiple=True,
-    default=("LeNet",),
-    show_default=True,
-    help="LeNet or BigLeNet; once for every model agent that is to make an offer.",
+    help="LeNet or BigLeNet, or a suite for --volume; once for every model agent that is to make an offer. "
+    "[LeNet; chest-ct-suite]",
+)
+@click.option(
+    "--volume",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A CT volume to be segmented, instead of SCAN: NIfTI, .npz, or a folder of DICOM files.",
+)
+@click.option(
+    "--axes", default="xyz", show_default=True, help="Of a volume: axes along which it is segmented."
 )
 @click.option("--slice", "slice_", type=int, help="Slice of a NIfTI volume. [the middle one]")
 @click.option(
     "--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="For reports."
 )
-@click.option("--timeout", type=float, help="Give up after so many seconds. [600; 3600 for --interactive]")
+@click.option(
+    "--timeout", type=float, help="Give up after so many seconds. [600; 3600 for --interactive and --volume]"
+)
 @guarded
 def demo(scan: Path | None, json_file: Path | None, **options: object) -> None:
     """Run a case from a scan to a diagnosis: chain, dealer, model, doctors, patient and researcher, each in its own
     process with its own keys, joined by one address.
 
-    SCAN is a JPEG, PNG, DICOM or NIfTI file; without one, a synthetic slice that ships with CrypDoc is read. The
-    report is written under runs/. Doctors are played by automatic readers, which are no physicians.
+    SCAN is a JPEG, PNG, DICOM or NIfTI file; without one, a synthetic slice that ships with CrypDoc is read. With
+    --volume, lung and infection of a CT volume are segmented instead. The report is written under runs/. Doctors are
+    played by automatic readers, which are no physicians.
 
     \b
     Exit code 0: the case settled or was refunded, as it should have.
@@ -68,6 +79,8 @@ def demo(scan: Path | None, json_file: Path | None, **options: object) -> None:
 
     alone = options["panel"] if options["interactive"] else 5
     doctors = options.pop("doctors") or (10 if options["outcome"] == "disagree" else alone)
-    timeout = options.pop("timeout") or (3600.0 if options["interactive"] else 600.0)
-    play = Play(scan=scan, json_file=json_file, doctors=doctors, timeout=timeout, **options)  # type: ignore[arg-type]
+    timeout = options.pop("timeout") or (3600.0 if options["interactive"] or options["volume"] else 600.0)
+    networks = options.pop("networks") or (("chest-ct-suite",) if options["volume"] else ("LeNet",))
+    options |= {"doctors": doctors, "timeout": timeout, "networks": networks}
+    play = Play(scan=scan, json_file=json_file, **options)  # type: ignore[arg-type]
     sys.exit(run_demo(play))

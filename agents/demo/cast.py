@@ -37,11 +37,22 @@ class Play:
     interactive: bool = False
     networks: tuple[str, ...] = ("LeNet",)
     slice_: int | None = None
+    volume: Path | None = None
+    axes: str = "xyz"
     runs: Path = Path("runs")
     timeout: float = 600.0
 
+    @property
+    def field(self) -> str:
+        """The specialty of doctors, model and case."""
+        return "chest radiology" if self.volume else "neuroradiology"
+
     def check(self) -> None:
         """Raises `UserError` for a wish that cannot come true."""
+        if self.volume and (self.scan or self.slice_ is not None):
+            raise UserError(
+                "a demo is of one scan, or of one volume", "leave SCAN and --slice out, or --volume"
+            )
         if self.panel % 2 == 0:
             raise UserError(f"a panel of {self.panel} could be tied", "choose 3, 5, 7 or 9")
         if self.interactive and self.outcome != "agree":

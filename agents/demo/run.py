@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import select
+import shutil
 import socket
 import sys
 import time
@@ -19,6 +20,7 @@ from agents.demo.cast import READER_OF, Actor, Cast, Play, Watch
 from agents.demo.heartbeat import Heartbeat
 from agents.demo.screen import Screen, show_summary
 from agents.keyring import Keyring
+from agents.patient.duty import PANEL_SIDE, PICTURE_SIDE
 from agents.progress import ProgressEvent, phase_of
 from agents.report.report import write_report
 from contracts.bindings.doctors import SignedCredential
@@ -28,7 +30,7 @@ from contracts.chain.deploy import deploy
 from contracts.chain.faucet import fund
 from contracts.chain.signer import LocalSigner
 from contracts.chain.terms import profile
-from models.scans import load_scan, require_modality, sample_scan_path, synthetic_scan, to_png
+from models.scans import Scan, load_scan, require_modality, sample_scan_path, synthetic_scan, to_png
 from protocols.crypto.eip712 import Credential, doctors_domain
 from protocols.errors import ChainError, WireError
 from protocols.specialty import specialty
@@ -44,9 +46,8 @@ def run_demo(play: Play) -> int:
     play.check()
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S-%f")[:-3]
     folder = play.runs / stamp
-    scan_path = play.scan or _sample(play.seed, folder)
-    scan = load_scan(scan_path, slice=play.slice_)
-    require_modality(scan, specialty(FIELD).modalities)
+    scan_path = play.volume or play.scan or _sample(play.seed, folder)
+    scan = _loaded(play, scan_path)
     start = time.time()
     cast_list = [("chain", "chain"), ("dealer", "dealer"), *((name, "model") for name in model_names(play))]
     cast_list += [(f"doctor {i + 1}", "doctor") for i in range(play.doctors)]
@@ -73,8 +74,9 @@ def run_demo(play: Play) -> int:
         "rows": scan.shape[0],
         "columns": scan.shape[1],
         "modality": scan.modality,
-        "synthetic": play.scan is None,
+        "synthetic": play.scan is None and play.volume is None,
     }
+    _take_pages(cast.folder / "agents" / "patient", folder)
     names = {actor.keyring.address: name for name, actor in cast.actors.items()}
     result["panel"] = [seat | {"name": names.get(seat["doctor"], "")} for seat in result["panel"]]
     result["automatic_readers"] = True
@@ -87,12 +89,29 @@ def run_demo(play: Play) -> int:
         for e in watch.events
         if e.step == "tx"
     ]
-    report = write_report(result, to_png(scan), folder)
+    report = write_report(result, to_png(scan, PANEL_SIDE if play.volume else PICTURE_SIDE), folder)
     if play.json_file is not None:
         play.json_file.parent.mkdir(parents=True, exist_ok=True)
         play.json_file.write_text(json.dumps(result, indent=1, default=str) + "\n", "utf-8")
     show_summary(result, report)
     return 0 if as_it_should(result, play) else 1
+
+
+def _loaded(play: Play, path: Path) -> Scan:
+    """What the panel will read. Raises `UserError` when it cannot be."""
+    if play.volume:
+        from agents.patient.volume import prepare_volume
+
+        return prepare_volume(path, play.axes).picture
+    scan = load_scan(path, slice=play.slice_)
+    require_modality(scan, specialty(play.field).modalities)
+    return scan
+
+
+def _take_pages(patient: Path, folder: Path) -> None:
+    """Of a volume: its masks and pages beside the report."""
+    for pages in (patient / "cases").glob("*/segmentation"):
+        shutil.copytree(pages, folder / "segmentation", dirs_exist_ok=True)
 
 
 def _sample(seed: int, folder: Path) -> Path:
@@ -202,7 +221,7 @@ class _Stage:
         assert up is not None
         self.join = str(next(iter(up.extra["multiaddrs"])))  # type: ignore[call-overload]
         for number, (model, network) in enumerate(zip(models, self.play.networks, strict=True)):
-            price = f"{5 + 3 * number}finney"
+            price = f"{20_000 * (1 + number)}gwei" if self.play.volume else f"{5 + 3 * number}finney"
             self.cast.start(model, "model", *self._common(model), "--network", network, "--price", price)
         for number, doctor in enumerate(doctors):
             self._start_doctor(doctor, number, attester)
@@ -249,17 +268,17 @@ class _Stage:
         return [*named, "--rpc", self.rpc, "--book", str(self.book), *join]
 
     def _start_doctor(self, doctor: Actor, number: int, attester: Keyring) -> None:
-        field, book = specialty(FIELD), AddressBook.load(self.book)
+        field, book = specialty(self.play.field), AddressBook.load(self.book)
         until = int(time.time()) + CREDENTIAL_DAYS * 86_400
         domain = doctors_domain(book.chain_id, book.address("Doctors"))
         signature = attester.sign_digest(domain.digest(Credential(doctor.keyring.address, field.id, until)))
         credential = doctor.data / "credential.json"
         signed = SignedCredential(field.id, attester.address, until, signature)
-        write_credential(credential, doctor.keyring.address, FIELD, signed)
+        write_credential(credential, doctor.keyring.address, field.name, signed)
         person = self.play.interactive and number == 0
         reader = "page" if person else READER_OF[self.play.outcome]
         look = ["--look", str(self.play.seed)] if self.play.seed else []
-        shown = ["--credential", str(credential), "--reader", reader, *look]
+        shown = ["--specialty", field.name, "--credential", str(credential), "--reader", reader, *look]
         self.cast.start(doctor, "doctor", *self._common(doctor), *shown)
 
     # ---- the case
@@ -267,6 +286,7 @@ class _Stage:
         """Start the patient, then the researcher; the result as the patient's agent wrote it, completed."""
         patient, researcher = self.cast.actors["patient"], self.cast.actors["researcher"]
         wishes = [str(self.scan), "--panel", str(self.play.panel), "--stay"]
+        wishes += ["--specialty", self.play.field, "--axes", self.play.axes]
         if self.play.slice_ is not None:
             wishes += ["--slice", str(self.play.slice_)]
         self.cast.start(patient, "patient", *wishes, *self._common(patient))
@@ -278,12 +298,15 @@ class _Stage:
         )
         result = self._result(patient)
         if result["dataset_records"]:
-            self.cast.start(researcher, "researcher", *self._common(researcher), "--records", "1")
+            self.cast.start(researcher, "researcher", *self._common(researcher), *self._wanted())
             self.watch.until(lambda: self._researched(researcher), 60, "the researcher's purchase")
             result["dataset_records"] = self._records(researcher)
         else:
             result["dataset_records"] = []
         return result
+
+    def _wanted(self) -> list[str]:
+        return ["--records", "1", "--specialty", self.play.field]
 
     @staticmethod
     def _result(patient: Actor) -> dict[str, Any]:

@@ -167,13 +167,10 @@ class SuiteDuty(ModelDuty):
 
 
 def _held_out(member: SegNetwork) -> list[float]:
-    """Dice coefficients against labels in a card: of each held-out volume, by whatever name they stand."""
-    found = []
-    for told in member.card.held_out.values():
-        value = told.get("dice", told.get("float_against_labels")) if isinstance(told, dict) else told
-        if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1:
-            found.append(float(value))
-    return found
+    """Dice coefficients against labels in a card, one a held-out volume."""
+    volumes = member.card.held_out.get("volumes", {})
+    told = [volume.get("dice") for volume in volumes.values()] if isinstance(volumes, dict) else []
+    return [float(dice) for dice in told if type(dice) in (int, float) and 0 <= dice <= 1]
 
 
 class Serving:
