@@ -50,6 +50,10 @@ class _Room:
     """A file in memory: SEAL reads and writes files alone."""
 
     def __init__(self) -> None:
+        if not hasattr(os, "memfd_create"):
+            raise UserError(
+                "inference without a dealer runs on Linux alone", "use a dealer, or a machine with Linux"
+            )
         self._file = os.memfd_create("crypdoc-seal")
         self.path = f"/proc/self/fd/{self._file}"
 
