@@ -99,7 +99,7 @@ def patient(scan: Path | None, **options: Any) -> None:
 
     async def work(duty: PatientDuty) -> int:
         if picture is None:
-            return await serve_page(duty, wishes, options["page_port"])
+            return await serve_page(duty, wishes, options["page_port"], options["specialty"])
         return await wait_for_case(duty, picture, wishes, stay=options["stay"])
 
     sys.exit(run_duty(lambda: PatientDuty(setup), work))

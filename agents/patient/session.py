@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
+import shutil
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -104,6 +107,26 @@ def _is_ct(path: Path) -> bool:
     return volume.units == "HU" or volume.modality == "CT"
 
 
+def keep_upload(folder: Path, data: bytes) -> Path:
+    """What came over the page, as a file of the patient's own. Its name tells its kind and nothing else."""
+    ending = {b"PK": ".npz", b"\x1f\x8b": ".nii.gz"}.get(data[:2], ".nii")
+    own = folder / secrets.token_hex(8)
+    own.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = own / f"scan{ending}"
+    path.touch(0o600)
+    path.write_bytes(data)
+    return path
+
+
+def _may_be_volume(data: bytes) -> bool:
+    """Whether bytes begin as an archive of arrays or as NIfTI, packed or not."""
+    return (
+        data.startswith((b"PK\x03\x04", b"\x1f\x8b"))
+        or data[344:347] in (b"n+1", b"ni1")
+        or data[4:7] == b"n+2"
+    )
+
+
 async def begin(duty: PatientDuty, given: Given, wishes: Wishes) -> str:
     """Begin a case of whatever was given; its key."""
     return await (duty.begin(given, wishes) if isinstance(given, Scan) else duty.begin_volume(given, wishes))
@@ -141,9 +164,11 @@ def tell_end(duty: PatientDuty, case: Case) -> None:
 class PatientDesk:
     """The patient's page, on top of the case log."""
 
-    def __init__(self, duty: PatientDuty, wishes: Wishes) -> None:
+    def __init__(self, duty: PatientDuty, wishes: Wishes, field: str | None = None) -> None:
+        """field: the specialty that was asked for; None: what a scan is of is told by the scan."""
         self._duty = duty
         self._wishes = wishes
+        self._field = field
         self.balance: int | None = None
         self._views: dict[str, CaseView] = {}
 
@@ -158,15 +183,21 @@ class PatientDesk:
 
     async def submit(self, data: bytes, name: str) -> str:
         """Check a scan and begin its case. A volume is kept: its masks are written in its own form."""
-        if self._wishes.specialty != VOLUMES:
-            scan = await asyncio.to_thread(load_scan, data)
-            return await self._duty.begin(scan, self._wishes)
-        from agents.patient.volume import keep_upload, prepare_volume
-
+        if self._field != VOLUMES and (self._field or not _may_be_volume(data)):
+            return await self._duty.begin(await asyncio.to_thread(load_scan, data), self._wishes)
+        path = await asyncio.to_thread(keep_upload, self._duty.setup.data / "given", data)
         w = self._wishes
-        path = await asyncio.to_thread(keep_upload, self._duty.setup.data / "given", data, name)
-        prepared = await asyncio.to_thread(prepare_volume, path, w.axes, w.batch, w.skip_empty)
-        return await self._duty.begin_volume(prepared, w)
+        chosen = {"axes": w.axes, "batch": w.batch, "skip_empty": w.skip_empty}
+        try:
+            field, given = await asyncio.to_thread(
+                read_given, path, {"specialty": self._field, "slice_": None, **chosen}
+            )
+        except UserError:
+            shutil.rmtree(path.parent, ignore_errors=True)
+            raise
+        if isinstance(given, Scan):
+            shutil.rmtree(path.parent, ignore_errors=True)
+        return await begin(self._duty, given, replace(w, specialty=field))
 
     def cases(self) -> list[PatientCase]:
         """Newest first."""
@@ -230,10 +261,10 @@ def panel_words(view: CaseView) -> tuple[str, str]:
     return "Panel drawn", f"{again}Doctors are drawn: {view.seated} of {seats} seats are taken."
 
 
-async def serve_page(duty: PatientDuty, wishes: Wishes, port: int) -> int:
-    """Serve the page until the agent is stopped."""
+async def serve_page(duty: PatientDuty, wishes: Wishes, port: int, field: str | None = None) -> int:
+    """Serve the page until the agent is stopped. field: see `PatientDesk`."""
     await _ready(duty)
-    desk = PatientDesk(duty, wishes)
+    desk = PatientDesk(duty, wishes, field)
     address = duty.setup.data / "page.url"
     served = await serve_again(patient_app(desk), port, address)
     print(f"{duty.setup.name}: give your scan at {served.url}", flush=True)

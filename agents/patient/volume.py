@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,16 +95,6 @@ def begin_work(folder: Path, prepared: Prepared) -> None:
     """Write the images down before the case begins. Heavy."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     Job.begin(folder / WORK, prepared.volume, prepared.plan)
-
-
-def keep_upload(folder: Path, data: bytes, name: str) -> Path:
-    """A volume that came over the page, as a file of the patient's own. Its name tells its kind and nothing else."""
-    ending = ".npz" if name.lower().endswith(".npz") else ".nii.gz" if data[:2] == b"\x1f\x8b" else ".nii"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = folder / f"{secrets.token_hex(8)}{ending}"
-    path.touch(0o600)
-    path.write_bytes(data)
-    return path
 
 
 def left_words(seconds: float) -> str:

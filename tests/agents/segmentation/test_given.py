@@ -14,8 +14,9 @@ from chests import chest, write_chest
 from PIL import Image
 
 from agents.patient.montage import MOST_TILES, SIDE, montage, overlay
-from agents.patient.session import PatientDesk, read_given
-from agents.patient.volume import Prepared, begin_work, keep_upload, left_words, prepare_volume
+from agents.patient.session import PatientDesk, keep_upload, read_given
+from agents.patient.volume import Prepared, begin_work, left_words, prepare_volume
+from agents.patient.wishes import Wishes
 from models.scans import Scan, sample_scan_path, to_png
 from models.segmentation.job import Job
 from models.volumes import read_volume
@@ -89,9 +90,8 @@ def test_a_volume_over_the_limit_is_refused_with_the_limit(
 
 
 def test_an_upload_keeps_its_kind_and_loses_its_name(tmp_path: Path, scan: Path) -> None:
-    kept = keep_upload(tmp_path / "given", scan.read_bytes(), "Jane Doe 1961.nii.gz")
-    assert kept.name.endswith(".nii.gz")
-    assert "Doe" not in kept.name
+    kept = keep_upload(tmp_path / "given", scan.read_bytes())
+    assert kept.name == "scan.nii.gz"
     assert kept.stat().st_mode & 0o077 == 0
     assert read_volume(kept).values.shape == (64, 64, 5)
 
@@ -168,9 +168,43 @@ def test_a_layout_that_is_none_is_none(told: Any, more: dict[str, Any]) -> None:
 
 
 # ---- the page
+class Begun:
+    """A patient's agent that only notes what is begun."""
+
+    def __init__(self, folder: Path) -> None:
+        self.setup = SimpleNamespace(data=folder)
+        self.begun: list[tuple[str, str]] = []
+
+    async def begin(self, scan: Scan, wishes: Wishes) -> str:
+        self.begun.append(("picture", wishes.specialty))
+        return "key"
+
+    async def begin_volume(self, prepared: Prepared, wishes: Wishes) -> str:
+        self.begun.append(("volume", wishes.specialty))
+        return "key"
+
+
+async def test_what_comes_over_the_page_is_taken_for_what_it_is(tmp_path: Path, scan: Path) -> None:
+    duty = Begun(tmp_path)
+    brain = np.random.default_rng(0).integers(0, 255, (40, 40, 6)).astype(np.int16)
+    nibabel.save(nibabel.Nifti1Image(brain, np.eye(4)), tmp_path / "brain.nii.gz")
+    desk = PatientDesk(duty, Wishes(axes="z"))  # type: ignore[arg-type]
+    for path in (sample_scan_path(), tmp_path / "brain.nii.gz", scan):
+        await desk.submit(path.read_bytes(), "Jane Doe.nii.gz")
+    kinds = [("picture", "neuroradiology"), ("picture", "neuroradiology"), ("volume", "chest radiology")]
+    assert duty.begun == kinds
+    assert len(list((tmp_path / "given").iterdir())) == 1, "only the volume is kept"
+    with pytest.raises(ScanError):
+        await desk.submit(b"\x1f\x8b no volume", "x")
+    assert len(list((tmp_path / "given").iterdir())) == 1
+    chest_desk = PatientDesk(duty, Wishes(axes="z", specialty="chest radiology"), "chest radiology")  # type: ignore[arg-type]
+    with pytest.raises(ScanError):
+        await chest_desk.submit(sample_scan_path().read_bytes(), "x.png")
+
+
 def test_the_page_says_how_far_a_volume_is() -> None:
     volumes = SimpleNamespace(left={"ab" * 16: "about 4 min left"})
-    desk = PatientDesk(SimpleNamespace(volumes=volumes), None)  # type: ignore[arg-type]
+    desk = PatientDesk(SimpleNamespace(volumes=volumes), Wishes())  # type: ignore[arg-type]
     case = volume_case("inferring", served={"images": 4, "bytes": 9, "seconds": 1.0})
     assert "4 of 8 images are done, about 4 min left" in desk._case(case).text
     volumes.left.clear()
