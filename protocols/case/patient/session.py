@@ -138,6 +138,7 @@ def progressed(case: PatientCase, event: Event) -> Out:
 
 
 def inferred(case: PatientCase, event: Event) -> Out:
+    """What blind inference opened to the patient is here: a logit, or what the masks of a volume say."""
     if event.body["session"] != case.session:
         return case, []
     if case.volume:
