@@ -138,6 +138,7 @@ def evaluate(
     engine: str,
     said: Callable[[int, int], None] = lambda done, total: None,
     batch: int = BATCH,
+    dealer: str = "local",
 ) -> dict[str, Any]:
     """Figures of the engine on these pictures, and how it compares with the plain network; see `figures`.
 
@@ -145,7 +146,7 @@ def evaluate(
     """
     costs = {"seconds": 0.0, "seconds_ahead": 0.0, "bytes": 0, "bytes_ahead": 0, "rounds": 0}
     told, right = [], []
-    with make_engine(engine, network) as ready, make_engine("plain", network) as plain:
+    with make_engine(engine, network, dealer) as ready, make_engine("plain", network) as plain:
         for start in range(0, len(cases), batch):
             scans = [load_any(case.path) for case in cases[start : start + batch]]
             images = np.stack([prepare(scan, card.channels, card.side, card.preparation) for scan in scans])

@@ -29,6 +29,14 @@ from protocols.errors import UserError
     help="How the network is evaluated. crypten needs `scripts/setup crypten`.",
 )
 @click.option(
+    "--dealer",
+    default="local",
+    show_default=True,
+    type=click.Choice(["local", "none"]),
+    help="Who makes the randomness of the blind engine: a third process, or patient and model alone "
+    "(needs `scripts/setup he`; slow).",
+)
+@click.option(
     "--json", "out", type=click.Path(path_type=Path), metavar="FILE", help="Write the figures there, too."
 )
 @click.option(
@@ -38,7 +46,9 @@ from protocols.errors import UserError
     "--batch", default=8, show_default=True, type=click.IntRange(1, 256), help="Pictures at a time."
 )
 @guarded
-def evaluate(network: str, data: Path, engine: str, out: Path | None, limit: int | None, batch: int) -> None:
+def evaluate(
+    network: str, data: Path, engine: str, dealer: str, out: Path | None, limit: int | None, batch: int
+) -> None:
     """Accuracy, AUC and calibration on labelled pictures, encrypted and plain side by side, and what it cost.
 
     \b
@@ -62,10 +72,12 @@ def evaluate(network: str, data: Path, engine: str, out: Path | None, limit: int
     only, auc is null.
     """
     from agents.cli.screen import TrainingScreen
+    from models.engines.base import check_engine
     from models.evaluation import evaluate as run
     from models.evaluation import read_cases
     from models.zoo import BEST, load_network
 
+    check_engine(engine, dealer)
     if out is not None:
         _check_target(out)
     chosen, card = load_network(network or BEST)
@@ -78,6 +90,7 @@ def evaluate(network: str, data: Path, engine: str, out: Path | None, limit: int
             engine,
             lambda done, total: screen.step(f"{engine} engine", done, total),
             batch,
+            dealer,
         )
     told["data"] = data.name
     click.echo(report(told))

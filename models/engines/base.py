@@ -31,6 +31,8 @@ ENGINES = {
     "crypten": "models.engines.crypten:CryptenEngine",
     "plain": "models.engines.plain:PlainEngine",
 }
+WITHOUT_DEALER = "models.engines.dealerless:DealerlessEngine"
+DEALERS = ("local", "none")  # of the blind engine: a third process, or patient and model alone (extra `he`)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,15 +100,25 @@ class Closing:
         self.close()
 
 
-def make_engine(name: str, network: Network) -> Engine:
-    """The engine of that name, for that network.
+def make_engine(name: str, network: Network, dealer: str = "local") -> Engine:
+    """The engine of that name, for that network. dealer: a word of `DEALERS`; only `blind` works without one.
 
     Raises `UserError` for a name that is not in `ENGINES`, and for an engine whose extra is not installed.
     """
+    check_engine(name, dealer)
+    place = WITHOUT_DEALER if dealer == "none" else ENGINES[name]
+    module, _, kind = place.partition(":")
+    return cast(Engine, getattr(importlib.import_module(module), kind)(network))
+
+
+def check_engine(name: str, dealer: str = "local") -> None:
+    """Raises `UserError` for a choice that there is not."""
     if name not in ENGINES:
         raise UserError(f"there is no engine {name!r}", "choose one of " + ", ".join(ENGINES))
-    module, _, kind = ENGINES[name].partition(":")
-    return cast(Engine, getattr(importlib.import_module(module), kind)(network))
+    if dealer not in DEALERS:
+        raise UserError(f"there is no dealer {dealer!r} here", "choose one of " + ", ".join(DEALERS))
+    if dealer == "none" and name != "blind":
+        raise UserError("only the blind engine works without a dealer", "choose --engine blind")
 
 
 def check_images(topology: Topology, images: NDArray[np.int8]) -> None:

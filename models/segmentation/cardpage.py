@@ -28,9 +28,9 @@ word.**
 ## Trained on
 
 {origin}: volumes {volumes}; every fourth volume by name is held out. Labels by Ma et al.; greys, not
-Hounsfield units; slices without infection are left out
-there, so a stack has gaps, and the spacing is nominal. The volumes are not redistributed; their upstream terms were not verified. Sixteen patients in
-all: enough to show the method, not to trust a mask.
+Hounsfield units; slices without infection are left out there, so a stack has gaps, and the spacing is nominal.
+The volumes are not redistributed; their upstream terms were not verified. Sixteen patients in all: enough to
+show the method, not to trust a mask.
 
 ## How good, each network alone
 

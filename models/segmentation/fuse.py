@@ -2,8 +2,9 @@
 
 Means over the axes count z twice, which sees slices as they were taken (`WEIGHTS`). The lung is where the mean reaches
 a half, without pieces below a twentieth of the largest and with holes filled slice by slice. An infection is where it
-reaches `INFECTION` within the lung, grown by a voxel: what lies at its rim was often left out of it. Weights and floors
-were chosen on networks that held out other volumes than those of the suite. BUNET asks for a sum above 2 of three.
+reaches `INFECTION` within the lung, grown by a voxel: what lies at its rim was often left out of it, and joins it so.
+Weights and floors were chosen on networks that held out other volumes than those of the suite. BUNET asks for a sum
+above 2 of three.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ _REMEDY = "begin the segmentation anew in an empty folder"
 
 @dataclass(frozen=True)
 class Masks:
-    """lung, infection: (X, Y, Z), in the volume's own frame."""
+    """lung, infection: (X, Y, Z), in the volume's own frame; infection is part of the lung."""
 
     lung: NDArray[np.bool_]
     infection: NDArray[np.bool_]
@@ -156,6 +156,7 @@ class Job:
             raise UserError("batches of this segmentation are missing", "let it go on")
         lung = fuse.tidied(self._cut("lung", fuse.LUNG, step))
         infection = fuse.within(self._cut("infection", fuse.INFECTION, step), lung)
+        lung |= infection
         return Masks(lung, infection)
 
     def sweeps(self, task: str) -> dict[str, fuse.Probabilities]:

@@ -20,6 +20,7 @@ from protocols.blind.schedule import costs
 from protocols.errors import ProtocolError, UserError
 
 
+@pytest.mark.he
 def test_who_lacks_the_extra_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     from models.engines.dealerless import make_dealerless
 
@@ -27,15 +28,13 @@ def test_who_lacks_the_extra_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         with monkeypatch.context() as patch:
             for name in missing:
                 patch.setitem(sys.modules, name, None)
-            if missing[0] == "nacl":
-                pytest.importorskip("tenseal.sealapi", reason="needs the extra he: scripts/setup he")
             with pytest.raises(UserError, match=f"{missing[0]}.*scripts/setup he"):
                 make_dealerless(samples.every_kind())
 
 
+@pytest.mark.he
 def test_it_agrees_with_the_plain_engine() -> None:
     """Every kind of layer; a second call, in which E is known; bytes that the socket moved."""
-    pytest.importorskip("tenseal.sealapi", reason="needs the extra he: scripts/setup he")
     from models.engines.dealerless import DealerlessEngine
 
     network = samples.every_kind()
@@ -60,8 +59,8 @@ def test_it_agrees_with_the_plain_engine() -> None:
         assert engine.predict(images[:1]).logits.shape == (1, right.logits.shape[1])
 
 
+@pytest.mark.he
 def test_a_killed_process_ends_in_one_sentence() -> None:
-    pytest.importorskip("tenseal.sealapi", reason="needs the extra he: scripts/setup he")
     from models.engines.dealerless import DealerlessEngine
 
     network = samples.every_kind()

@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import pytest
 
-pytest.importorskip("nacl.bindings", reason="needs the extra he: scripts/setup he")
-
 from models.homomorphic.base import POINT, Choosing, Offering, model_setup, patient_setup
 from protocols.blind.pairwise.extension import BLOCKS, KEY_BITS, LEAVES, ReceiverKeys, SenderKeys
 from protocols.errors import ProtocolError
+
+pytestmark = pytest.mark.he
 
 
 def drawn(name: str) -> Callable[[int], bytes]:

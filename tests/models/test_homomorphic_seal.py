@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("tenseal.sealapi", reason="needs the extra he: scripts/setup he")
-
 from models.homomorphic.seal import DATA_BITS, FLOOD_BITS, MOST_LEAK, SealModel, SealPatient
 from protocols.blind.pairwise.packing import DEGREE
 from protocols.blind.prg import Stream
 from protocols.errors import ProtocolError, UserError
+
+pytestmark = pytest.mark.he
 
 PAIRS: dict[int, tuple[SealPatient, SealModel]] = {}
 
