@@ -11,10 +11,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from protocols.case.volume import AXES, TASKS
 from protocols.errors import UserError
 
-TASKS = ("lung", "infection")
-AXES = "xyz"
+__all__ = ["AXES", "GRIDS", "TASKS", "Batch", "Plan", "Sweep", "make_plan"]
+
 GRIDS = (128, 256, 512)  # sides of a slice image; the networks learnt at the first
 MAX_SLICES = 2048
 MAX_BATCH = 64

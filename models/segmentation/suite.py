@@ -20,6 +20,7 @@ from models.segmentation.card import SegCard
 from models.segmentation.plan import AXES, TASKS, Plan
 from models.zoo import WEIGHTS, unpacked
 from protocols.blind.network import Network
+from protocols.case.volume import suite_identity
 from protocols.errors import CrypDocError, UserError
 
 if TYPE_CHECKING:
@@ -79,13 +80,10 @@ class Suite:
 
     @property
     def identity(self) -> bytes:
-        """32 public bytes that name the suite: a hash over its networks' hashes in order."""
-        hashed = hashlib.sha256(b"crypdoc/segmentation-suite/1")
-        for task in TASKS:
-            for axis in AXES:
-                found = self.networks.get((task, axis))
-                hashed.update(bytes(32) if found is None else bytes.fromhex(found.card.network_hash))
-        return hashed.digest()
+        """32 public bytes that name the suite on chain; see `suite_identity`."""
+        return suite_identity(
+            {place: bytes.fromhex(one.card.network_hash) for place, one in self.networks.items()}
+        )
 
     def of(self, plan: Plan, sweep: int) -> SegNetwork:
         """The network of one sweep. Raises `UserError` where the suite has none for it."""
