@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from agents.cli.common import guarded
-from agents.cli.segment import write_json, write_results
+from agents.cli.segment import on_disk, write_json, write_results
 from protocols.errors import CrypDocError, UserError
 
 _LAYOUT = "give a folder that holds ID/ID.npz, and ID/ID_label.npz where there is a label"
@@ -53,7 +53,8 @@ def predictions(
     wishes.check()
     suite = load_suite(model_lung_dir, model_infection_dir)
     found = volumes_in(test_data_dir)
-    out.mkdir(parents=True, exist_ok=True)
+    with on_disk(out):
+        out.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
     failed: list[str] = []
     for number, volume in enumerate(found):
@@ -94,8 +95,8 @@ def _one(volume: Path, folder: Path, suite: Any, wishes: Any) -> dict[str, Any]:
     scan = read_volume(volume)
     beside = volume.with_name(f"{volume.stem}_label.npz")
     drawn = read_labels(beside, scan) if beside.is_file() else None
-    folder.mkdir(parents=True, exist_ok=True)
-    with TrainingScreen() as screen:
+    with on_disk(folder), TrainingScreen() as screen:
+        folder.mkdir(parents=True, exist_ok=True)
         told = write_results(folder, volume, scan, segment(scan, suite, wishes, folder, screen, drawn), drawn)
     clean(folder)
     return told

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -129,7 +131,8 @@ def segment(
     if volume is None:
         from models.segmentation.samples import chest
 
-        volume = chest().save(folder, "sample")
+        with on_disk(folder):
+            volume = chest().save(folder, "sample")
         labels, lung_labels = (
             labels or folder / "sample_infection.nii.gz",
             lung_labels or folder / "sample_lung.nii.gz",
@@ -137,8 +140,8 @@ def segment(
     scan = read_volume(volume)
     drawn = None if labels is None else read_labels(labels, scan, segment="infection")
     drawn_lung = None if lung_labels is None else read_labels(lung_labels, scan, segment="lung")
-    folder.mkdir(parents=True, exist_ok=True)
-    with TrainingScreen() as screen:
+    with on_disk(folder), TrainingScreen() as screen:
+        folder.mkdir(parents=True, exist_ok=True)
         outcome = run(scan, suite, wishes, folder, screen, drawn, drawn_lung)
         screen.step("writing results", 0, 1)
         told = write_results(folder, volume, scan, outcome, drawn)
@@ -167,10 +170,22 @@ def check_targets(folder: Path, figures: Path | None) -> None:
         raise UserError(f"{figures} cannot be written", "name a file in a folder that is there")
 
 
+@contextmanager
+def on_disk(folder: Path) -> Iterator[None]:
+    """What the disk refuses within, as one `UserError`."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"the results cannot be written to {folder} ({error.strerror or error})",
+            "free space, or name another folder with --out, and give the command again: it goes on",
+        ) from error
+
+
 def write_results(
     folder: Path, path: Path, volume: Volume, outcome: Outcome, labels: NDArray[np.bool_] | None
 ) -> dict[str, Any]:
-    """Masks, pages and result.json; returns what result.json holds. Raises `UserError` when the disk refuses."""
+    """Masks, pages and result.json; returns what result.json holds."""
     import numpy as np
 
     from agents.report.segmentation import write_pages
@@ -180,22 +195,21 @@ def write_results(
     masks = outcome.masks
     told: dict[str, Any] = {"volume": path.resolve().name, **outcome.told}
     files: dict[str, Any] = {"mask_nifti": "infection.nii.gz", "lung_nifti": "lung.nii.gz", "dicom_seg": None}
-    try:
-        write_nifti(masks.infection.astype(np.uint8), volume, folder / files["mask_nifti"])
-        write_nifti(masks.lung.astype(np.uint8), volume, folder / files["lung_nifti"])
-        if volume.source.form == "DICOM":
+    write_nifti(masks.infection.astype(np.uint8), volume, folder / files["mask_nifti"])
+    write_nifti(masks.lung.astype(np.uint8), volume, folder / files["lung_nifti"])
+    if volume.source.form == "DICOM":
+        found = {"lung": masks.lung, "infection": masks.infection}
+        try:
+            write_dicom_seg(found, volume, folder / "segmentation.dcm")
             files["dicom_seg"] = "segmentation.dcm"
-            found = {"lung": masks.lung, "infection": masks.infection}
-            write_dicom_seg(found, volume, folder / files["dicom_seg"])
-        told["files"] = files
-        pages = write_pages(folder, told, whole(volume), masks.lung, masks.infection, volume.spacing, labels)
-        files["page"] = "index.html"
-        files["overlays"] = sorted(page.name for page in pages if page.suffix == ".png")
-    except OSError as error:
-        raise UserError(
-            f"the results cannot be written to {folder} ({error.strerror})",
-            "free space, or name another folder with --out",
-        ) from error
+        except (
+            UserError
+        ) as error:  # the series lacks what a segmentation must name; the NIfTI masks are there
+            told["notes"] = [*told["notes"], f"No DICOM segmentation was written: {error}."]
+    told["files"] = files
+    pages = write_pages(folder, told, whole(volume), masks.lung, masks.infection, volume.spacing, labels)
+    files["page"] = "index.html"
+    files["overlays"] = sorted(page.name for page in pages if page.suffix == ".png")
     write_json(folder / "result.json", told)
     return told
 
