@@ -256,6 +256,7 @@ def measure(quick: bool, data: Path | None, networks: Path | None) -> Told:
             else:
                 answer["missing"].append(f"volumes {', '.join(held)}: name their folder with --data")
     answer["minutes"] = round((time.time() - begun) / 60, 1)
+    answer["by name"] = {told["name"]: told["value"] for told in answer["figures"]}
     return answer
 
 
