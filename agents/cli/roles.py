@@ -41,7 +41,7 @@ def _hours(text: str) -> tuple[int, int]:
     "--batch", default=4, show_default=True, type=click.IntRange(1, 16), help="Of a volume: images at a time."
 )
 @click.option(
-    "--skip-empty", is_flag=True, help="Of a volume: leave out slices of one grey; the model learns how many."
+    "--skip-empty", is_flag=True, help="Of a volume: leave out slices of one grey; models learn which."
 )
 @click.option("--language", default="en", show_default=True, help="What the panel should read in.")
 @click.option(

@@ -47,11 +47,11 @@ if TYPE_CHECKING:
     type=click.Choice(["128", "256", "512"]),
     help="Side of the slice images; the networks that come with CrypDoc learnt at 128.",
 )
-@click.option("--batch", default=4, show_default=True, type=click.IntRange(1, 64), help="Slices at a time.")
+@click.option("--batch", type=click.IntRange(1, 64), help="Slices at a time. [4 on a grid of 128, else 1]")
 @click.option(
     "--skip-empty",
     is_flag=True,
-    help="Leave out slices of one grey; the model then learns how many they are.",
+    help="Leave out slices of one grey; the model then learns which they are.",
 )
 @click.option(
     "--networks", type=click.Path(path_type=Path), metavar="DIR", help="A folder of networks. [CrypDoc's own]"
@@ -82,7 +82,7 @@ def segment(
     dealer: str,
     axes: str,
     grid: str,
-    batch: int,
+    batch: int | None,
     skip_empty: bool,
     networks: Path | None,
     labels: Path | None,
@@ -121,7 +121,7 @@ def segment(
     from models.segmentation.suite import load_suite
     from models.volumes import read_labels, read_volume
 
-    wishes = Wishes(engine, dealer, axes, int(grid), batch, skip_empty)
+    wishes = Wishes(engine, dealer, axes, int(grid), batch or (4 if grid == "128" else 1), skip_empty)
     wishes.check()
     if sample == (volume is not None):
         raise UserError("there is no volume", "name a file or a folder, or give --sample")

@@ -183,5 +183,5 @@ def _skipped(result: Mapping[str, Any]) -> str:
     left = number(result, "images_skipped")
     if left is None or left < 1:
         return ""
-    told = "which told the owner how many slices hold one grey alone"
+    told = "which told the owner which slices hold one grey alone"
     return f"{plural(int(left), 'image')} were left out with the patient's leave, {told}. "

@@ -41,6 +41,7 @@ from protocols.errors import CrypDocError, UserError
 _ENVIRONMENT = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 Ends = tuple[socket.socket, socket.socket]
+MOST_TAPE = 1 << 30  # bytes of a tape, which the model holds whole: larger batches are cut, down to one image
 
 
 class DealerlessEngine(Closing):
@@ -96,8 +97,9 @@ class DealerlessEngine(Closing):
     def predict(self, images: NDArray[np.int8]) -> Prediction:
         """See `Engine.predict`."""
         check_images(self._topology, images)
+        size = max(1, MOST_TAPE // costs(self._topology, 1, known=True).tape)
         try:
-            return self._predict(images)
+            return together([self._predict(images[at : at + size]) for at in range(0, len(images), size)])
         except CrypDocError as error:
             raise self._broken(error) from None
 
@@ -151,6 +153,22 @@ class DealerlessEngine(Closing):
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+
+def together(parts: list[Prediction]) -> Prediction:
+    """What was evaluated in parts, as one: at least one part."""
+    if len(parts) == 1:
+        return parts[0]
+    buckets = None if parts[0].bucket is None else tuple(b for part in parts for b in part.bucket or ())
+    return Prediction(
+        logits=np.concatenate([part.logits for part in parts]),
+        bucket=buckets,
+        seconds=sum(part.seconds for part in parts),
+        seconds_ahead=sum(part.seconds_ahead for part in parts),
+        bytes_online=sum(part.bytes_online for part in parts),
+        bytes_ahead=sum(part.bytes_ahead for part in parts),
+        rounds=sum(part.rounds for part in parts),
+    )
 
 
 def make_dealerless(network: Network) -> Engine:

@@ -58,8 +58,11 @@ class Job:
         self._done = self._read_done()
 
     @classmethod
-    def begin(cls, folder: Path, volume: Volume, plan: Plan, step: Callable[[], None] = _nothing) -> Job:
-        """A new job for a volume; what an earlier one left in the folder is replaced. step: called for every slice."""
+    def begin(
+        cls, folder: Path, volume: Volume, plan: Plan, step: Callable[[], None] = _nothing, by: str = ""
+    ) -> Job:
+        """A new job for a volume; what an earlier one left in the folder is replaced. step: called for every slice.
+        by: what will evaluate it, such as a suite's identity; a job by another is not taken up."""
         if volume.values.shape[2] != plan.slices:
             raise UserError(
                 "the plan is for a volume of another number of slices", "make the plan from this volume"
@@ -81,6 +84,7 @@ class Job:
             "inner": list(geometry.inner),
             "corner": list(geometry.corner),
             "greys": fingerprint(volume),
+            "by": by,
             "note": grey.note,
         }
         _write(folder / "job.json", json.dumps(about, indent=1))
@@ -102,13 +106,14 @@ class Job:
         return cls(folder, plan, Geometry(plan.grid, *pairs), about)
 
     @classmethod
-    def holds(cls, folder: Path, volume: Volume, plan: Plan) -> bool:
-        """Whether the folder holds a job of this very volume and plan."""
+    def holds(cls, folder: Path, volume: Volume, plan: Plan, by: str = "") -> bool:
+        """Whether the folder holds a job of this very volume and plan, by the same networks."""
         try:
             about = cls.resume(folder).about
         except UserError:
             return False
-        return bool(about["plan"] == plan.to_plain() and about["greys"] == fingerprint(volume))
+        same = about["plan"] == plan.to_plain() and about.get("by", "") == by
+        return bool(same and about["greys"] == fingerprint(volume))
 
     # ---- the way there
     def pending(self) -> list[Batch]:

@@ -2,7 +2,7 @@
 
 A sweep is one network's way along one axis. The z sweep reads the volume's own slices, in their number; the x and y
 sweeps read a cube of `grid` planes, into which the slices were resampled (`grid.py`). What is in the slices changes
-nothing, unless the patient left empty ones out (`skipped`), which tells how many are empty.
+nothing, unless the patient left empty ones out (`skipped`), which tells which are empty.
 """
 
 from __future__ import annotations
@@ -67,8 +67,13 @@ class Plan:
         if not 1 <= self.batch <= MAX_BATCH:
             raise UserError(f"a batch of {self.batch} is not possible", f"choose 1 to {MAX_BATCH}")
         for axis, numbers in self.skipped.items():
-            if axis not in self.axes or any(not 0 <= number < self.planes(axis) for number in numbers):
-                raise UserError("the plan leaves out images that it does not have", "make it anew")
+            known = all(0 <= number < self.planes(axis) for number in numbers)
+            if axis not in self.axes or not known or len(set(numbers)) < len(numbers):
+                raise UserError(
+                    "the plan leaves out images that it does not have, or one twice", "make it anew"
+                )
+        if not self.images:
+            raise UserError("the plan leaves out every image", "keep the slices that look empty")
 
     def planes(self, axis: str) -> int:
         """Images along an axis, left out or not."""

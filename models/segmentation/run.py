@@ -29,6 +29,7 @@ from models.volumes import Volume
 from protocols.errors import UserError
 
 FORM = "CrypDoc segmentation v1"
+MODALITIES = ("CT", "unknown")  # a NIfTI file names none
 _COSTS = ("seconds", "seconds_online", "bytes_online", "bytes_ahead", "rounds")
 
 
@@ -43,7 +44,7 @@ class Screen(Protocol):
 @dataclass(frozen=True)
 class Wishes:
     """engine, dealer: words of `models.engines.base.ENGINES` and `DEALERS`. axes, grid, batch: as in `Plan`.
-    skip_empty: leave out slices that hold one grey alone, which tells the model how many they are."""
+    skip_empty: leave out slices that hold one grey alone, which tells the model which they are."""
 
     engine: str = "blind"
     dealer: str = "local"
@@ -78,13 +79,15 @@ def segment(
 ) -> Outcome:
     """The masks of a volume. labels: infection as somebody drew it, in the volume's frame, and the lung's, if known.
 
-    Raises `UserError`: axes that the suite has not, an engine that is not installed or stopped.
+    Raises `UserError`: a volume that is no CT, axes that the suite has not, an engine that is not installed or stopped.
     """
     wishes.check()
     if missing := [axis for axis in wishes.axes if axis not in suite.axes]:
         raise UserError(
             f"the suite {suite.name} has no networks along {', '.join(missing)}", f"--axes {suite.axes}"
         )
+    if volume.modality not in MODALITIES:
+        raise UserError(f"the volume is {volume.modality}, and the networks read CT", "give a chest CT")
     begun = time.perf_counter()
     skipped = empty_planes(volume, wishes.axes) if wishes.skip_empty else {}
     plan = make_plan(volume.values.shape[2], wishes.axes, wishes.grid, wishes.batch, skipped)
@@ -147,14 +150,16 @@ def _engines(wishes: Wishes) -> _Make:
 def _evaluate(
     volume: Volume, suite: Suite, plan: Plan, folder: Path, make: _Make, stage: str, screen: Screen
 ) -> tuple[dict[str, Any], Job]:
-    if Job.holds(folder, volume, plan):
+    if Job.holds(folder, volume, plan, suite.identity.hex()):
         job = Job.resume(folder)
         if job.images_done:
             screen.say(f"{stage}: going on, {job.images_done} of {plan.images} images were done before")
     else:
         (folder / "costs").unlink(missing_ok=True)
         planes = plan.slices + (plan.grid if set(plan.axes) & set("xy") else 0)
-        job = Job.begin(folder, volume, plan, _counted(screen, "preparing slices", planes))
+        job = Job.begin(
+            folder, volume, plan, _counted(screen, "preparing slices", planes), suite.identity.hex()
+        )
     pending = job.pending()
     with ExitStack() as stack:
         engine, of = None, -1

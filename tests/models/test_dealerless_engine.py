@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 import threading
+from typing import Any
 
 import engine_samples as samples
 import numpy as np
@@ -105,3 +106,25 @@ def test_a_part_that_is_none_ends_it(frame: bytes) -> None:
     with pytest.raises(ProtocolError):
         carry(Talks(iter([deaf()]), lambda _: None), Link(here), 5)
     there.close()
+
+
+@pytest.mark.he
+def test_a_batch_whose_tape_is_too_long_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    from models.engines import dealerless
+
+    network = samples.every_kind()
+    images = samples.images(network.topology, 3)
+    monkeypatch.setattr(dealerless, "MOST_TAPE", 2 * costs(network.topology, 1, known=True).tape)
+    parts: list[int] = []
+    whole = dealerless.DealerlessEngine._predict
+
+    def counted(engine: dealerless.DealerlessEngine, some: Any) -> Any:
+        parts.append(len(some))
+        return whole(engine, some)
+
+    monkeypatch.setattr(dealerless.DealerlessEngine, "_predict", counted)
+    with dealerless.DealerlessEngine(network) as engine, make_engine("plain", network) as plain:
+        told, right = engine.predict(images), plain.predict(images)
+    assert parts == [2, 1]
+    assert told.logits.shape == right.logits.shape
+    assert np.abs(told.logits - right.logits).max() < 0.2 * np.abs(right.logits).max() + 0.1

@@ -163,6 +163,7 @@ def test_a_job_of_another_volume_or_plan_is_not_taken_up(tmp_path: Path) -> None
     assert not Job.holds(tmp_path / "job", other, plan)
     assert not Job.holds(tmp_path / "job", volume, make_plan(12, "xz"))
     assert not Job.holds(tmp_path / "nowhere", volume, plan)
+    assert not Job.holds(tmp_path / "job", volume, plan, "of other networks")
     (tmp_path / "job" / "job.json").write_text("{")
     with pytest.raises(UserError, match="damaged"):
         Job.resume(tmp_path / "job")
@@ -207,6 +208,8 @@ def test_the_plan_depends_on_the_shape_alone() -> None:
         {"slices": True},
         {"skipped": {"q": [1]}},
         {"skipped": {"z": [99]}},
+        {"skipped": {"z": [0] * 25}},
+        {"axes": "z", "skipped": {"z": list(range(30))}},
         {"axes": 3},
     ],
 )
