@@ -127,7 +127,7 @@ def axis_of_512(networks: Path | None) -> tuple[Told, list[Figure]]:
 def volumes(data: Path, networks: Path | None, folder: Path, names: list[str]) -> tuple[Told, list[Figure]]:
     """The held-out volumes, whole, through the blind engine."""
     from models.segmentation.measure import dice
-    from models.segmentation.run import Wishes, segment
+    from models.segmentation.run import WORK, Wishes, segment
     from models.segmentation.suite import load_suite
     from models.volumes import read_labels, read_volume
 
@@ -138,7 +138,7 @@ def volumes(data: Path, networks: Path | None, folder: Path, names: list[str]) -
         outcome = segment(scan, suite, Wishes(axes=suite.axes), folder / name, Quiet(name), drawn, lung)
         answer = outcome.told
         told[name] = answer
-        bunet.append(dice(as_bunet(folder / name / "work" / "float", outcome.plain.lung), drawn))
+        bunet.append(dice(as_bunet(folder / name / WORK / "float", outcome.plain.lung), drawn))
         agrees = answer["dice_against_plain"], answer["lung"]["dice_against_plain"]
         for task, value in zip(("infection", "lung"), agrees, strict=True):
             words = f"{name}: {task}, Dice of encrypted and plain mask"
@@ -157,7 +157,11 @@ def volumes(data: Path, networks: Path | None, folder: Path, names: list[str]) -
     made += [
         measured(f"whole volume {largest}: images", row["images"], ""),
         measured(f"whole volume {largest}: in all", row["seconds"], "s"),
-        measured(f"whole volume {largest}: online", row["seconds_online"], "s"),
+        measured(
+            f"whole volume {largest}: from slices to logits, the dealer working meanwhile",
+            row["seconds_online"],
+            "s",
+        ),
         measured(f"whole volume {largest}: sent in all", row["bytes"] / 1e9, "GB"),
     ]
     return told, made

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What the choices in the segmentation networks cost and bring: Dice on held-out volumes beside bytes and steps.
 
-python benchmarks/unet_choices.py --data DIR            each variant trained alike, for a short while; a quarter of an hour
+python benchmarks/unet_choices.py --data DIR            each variant trained alike, a quarter of an hour
 python benchmarks/unet_choices.py --data DIR --quick    two variants, hardly trained: that it works
 python benchmarks/unet_choices.py --json FILE --page FILE
 

@@ -9,17 +9,22 @@ python scripts/prediction.py --model_infection_dir D --model_lung_dir D --test_d
 
 A model folder holds x, y and z .safetensors with their .card.json beside them, such as
 models/weights/chest-ct/infection and models/weights/chest-ct/lung. Results go to OUT/ID, and a table of all to
-OUT/predictions.json. A volume that cannot be read is told and left out; the command then ends with an error.
+OUT/predictions.json; given again, the command takes what is finished from there. A volume that cannot be read is told
+and left out; the command then ends with an error.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from agents.cli.common import quiet_logs
 from agents.cli.predictions import predictions
 
 if __name__ == "__main__":
+    os.umask(0o077)  # masks of a patient are their owner's alone
+    quiet_logs()
     predictions(prog_name="prediction.py")

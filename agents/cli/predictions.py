@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+import numpy as np
 
 from agents.cli.common import guarded
-from agents.cli.segment import on_disk, write_json, write_results
-from protocols.errors import CrypDocError, UserError
+from agents.cli.results import check_earlier, claimed, earlier, on_disk, write_json
+from agents.cli.segment import write_results
+from protocols.errors import ScanError, UserError
+
+if TYPE_CHECKING:
+    from models.segmentation.run import Wishes
+    from models.segmentation.suite import Suite
 
 _LAYOUT = "give a folder that holds ID/ID.npz, and ID/ID_label.npz where there is a label"
 
@@ -31,7 +38,7 @@ _LAYOUT = "give a folder that holds ID/ID.npz, and ID/ID_label.npz where there i
     "--engine", default="blind", show_default=True, type=click.Choice(["blind", "crypten", "plain"])
 )
 @click.option("--axes", default="xyz", show_default=True, help="Axes along which slices are read.")
-@click.option("--batch", default=4, show_default=True, type=click.IntRange(1, 64), help="Slices at a time.")
+@click.option("--batch", default=4, show_default=True, type=click.IntRange(1, 16), help="Slices at a time.")
 @guarded
 def predictions(
     model_infection_dir: Path,
@@ -46,22 +53,23 @@ def predictions(
 
     Results of each go to OUT/ID as `crypdoc segment` writes them, all figures to OUT/predictions.json.
     """
-    from models.segmentation.run import Wishes
+    from models.segmentation.run import Wishes, check_axes
     from models.segmentation.suite import load_suite
 
     wishes = Wishes(engine, "local", axes, batch=batch)
     wishes.check()
     suite = load_suite(model_lung_dir, model_infection_dir)
+    check_axes(suite, axes)
     found = volumes_in(test_data_dir)
     with on_disk(out):
-        out.mkdir(parents=True, exist_ok=True)
+        out.mkdir(mode=0o700, parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
     failed: list[str] = []
     for number, volume in enumerate(found):
         name = volume.stem
         try:
             told = _one(volume, out / name, suite, wishes)
-        except CrypDocError as error:
+        except ScanError as error:
             failed.append(name)
             click.echo(f"{name}: {error}", err=True)
             continue
@@ -87,18 +95,34 @@ def volumes_in(folder: Path) -> list[Path]:
     return found
 
 
-def _one(volume: Path, folder: Path, suite: Any, wishes: Any) -> dict[str, Any]:
+def _one(volume: Path, folder: Path, suite: Suite, wishes: Wishes) -> dict[str, Any]:
+    """One volume's figures; those of an earlier run with the same volume, label, networks and wishes are taken."""
     from agents.cli.screen import TrainingScreen
+    from models.segmentation.job import fingerprint
     from models.segmentation.run import clean, segment
     from models.volumes import read_labels, read_volume
 
     scan = read_volume(volume)
     beside = volume.with_name(f"{volume.stem}_label.npz")
     drawn = read_labels(beside, scan) if beside.is_file() else None
-    with on_disk(folder), TrainingScreen() as screen:
-        folder.mkdir(parents=True, exist_ok=True)
-        told = write_results(folder, volume, scan, segment(scan, suite, wishes, folder, screen, drawn), drawn)
-    clean(folder)
+    before = earlier(folder)
+    asked = {
+        "volume_hash": fingerprint(scan),
+        "suite_identity": suite.identity.hex(),
+        "engine": wishes.engine,
+        "axes": wishes.axes,
+        "label_hash": None if drawn is None else hashlib.sha256(np.packbits(drawn).tobytes()).hexdigest(),
+    }
+    if before is not None and all(before.get(name, "") == value for name, value in asked.items()):
+        click.echo(f"{volume.stem}: done before", err=True)
+        return before
+    with on_disk(folder), claimed(folder):
+        check_earlier(folder, asked["volume_hash"] or "")
+        with TrainingScreen() as screen:
+            outcome = segment(scan, suite, wishes, folder, screen, drawn)
+        outcome.told["label_hash"] = asked["label_hash"]
+        told = write_results(folder, volume, scan, outcome, drawn)
+        clean(folder, wishes)
     return told
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from agents.cli.common import guarded
+from agents.cli.results import check_earlier, check_targets, claimed, on_disk, write_json
 from protocols.errors import UserError
 
 if TYPE_CHECKING:
@@ -47,7 +45,7 @@ if TYPE_CHECKING:
     type=click.Choice(["128", "256", "512"]),
     help="Side of the slice images; the networks that come with CrypDoc learnt at 128.",
 )
-@click.option("--batch", type=click.IntRange(1, 64), help="Slices at a time. [4 on a grid of 128, else 1]")
+@click.option("--batch", type=click.IntRange(1, 16), help="Slices at a time. [4 on a grid of 128, else 1]")
 @click.option(
     "--skip-empty",
     is_flag=True,
@@ -116,8 +114,10 @@ def segment(
     A run that was interrupted goes on where it was when the same command is given again.
     """
     from agents.cli.screen import TrainingScreen
+    from models.segmentation.job import fingerprint
     from models.segmentation.run import Wishes, clean
     from models.segmentation.run import segment as run
+    from models.segmentation.samples import chest
     from models.segmentation.suite import load_suite
     from models.volumes import read_labels, read_volume
 
@@ -126,26 +126,22 @@ def segment(
     if sample == (volume is not None):
         raise UserError("there is no volume", "name a file or a folder, or give --sample")
     folder = out or Path(f"{name_of(volume) if volume else 'sample'}-segmentation")
-    check_targets(folder, figures)
+    check_targets(folder, figures, (volume, labels, lung_labels))
     suite = load_suite(networks)
-    if volume is None:
-        from models.segmentation.samples import chest
-
-        with on_disk(folder):
+    with on_disk(folder), claimed(folder):
+        if volume is None:
             volume = chest().save(folder, "sample")
-        labels, lung_labels = (
-            labels or folder / "sample_infection.nii.gz",
-            lung_labels or folder / "sample_lung.nii.gz",
-        )
-    scan = read_volume(volume)
-    drawn = None if labels is None else read_labels(labels, scan, segment="infection")
-    drawn_lung = None if lung_labels is None else read_labels(lung_labels, scan, segment="lung")
-    with on_disk(folder), TrainingScreen() as screen:
-        folder.mkdir(parents=True, exist_ok=True)
-        outcome = run(scan, suite, wishes, folder, screen, drawn, drawn_lung)
-        screen.step("writing results", 0, 1)
-        told = write_results(folder, volume, scan, outcome, drawn)
-    clean(folder)
+            labels = labels or folder / "sample_infection.nii.gz"
+            lung_labels = lung_labels or folder / "sample_lung.nii.gz"
+        scan = read_volume(volume)
+        check_earlier(folder, fingerprint(scan))
+        drawn = None if labels is None else read_labels(labels, scan, segment="infection")
+        drawn_lung = None if lung_labels is None else read_labels(lung_labels, scan, segment="lung")
+        with TrainingScreen() as screen:
+            outcome = run(scan, suite, wishes, folder, screen, drawn, drawn_lung)
+            screen.step("writing results", 0, 1)
+            told = write_results(folder, volume, scan, outcome, drawn)
+        clean(folder, wishes)
     click.echo(report(told))
     click.echo(f"page         {folder / 'index.html'}")
     if figures is not None:
@@ -162,26 +158,6 @@ def name_of(volume: Path) -> str:
     return name
 
 
-def check_targets(folder: Path, figures: Path | None) -> None:
-    """Before the work, not after it."""
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder} is no folder", "name another with --out")
-    if figures is not None and (figures.is_dir() or not figures.resolve().parent.is_dir()):
-        raise UserError(f"{figures} cannot be written", "name a file in a folder that is there")
-
-
-@contextmanager
-def on_disk(folder: Path) -> Iterator[None]:
-    """What the disk refuses within, as one `UserError`."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(
-            f"the results cannot be written to {folder} ({error.strerror or error})",
-            "free space, or name another folder with --out, and give the command again: it goes on",
-        ) from error
-
-
 def write_results(
     folder: Path, path: Path, volume: Volume, outcome: Outcome, labels: NDArray[np.bool_] | None
 ) -> dict[str, Any]:
@@ -193,6 +169,7 @@ def write_results(
     from models.volumes import write_dicom_seg, write_nifti
 
     masks = outcome.masks
+    (folder / "segmentation.dcm").unlink(missing_ok=True)
     told: dict[str, Any] = {"volume": path.resolve().name, **outcome.told}
     files: dict[str, Any] = {"mask_nifti": "infection.nii.gz", "lung_nifti": "lung.nii.gz", "dicom_seg": None}
     write_nifti(masks.infection.astype(np.uint8), volume, folder / files["mask_nifti"])
@@ -212,14 +189,6 @@ def write_results(
     files["overlays"] = sorted(page.name for page in pages if page.suffix == ".png")
     write_json(folder / "result.json", told)
     return told
-
-
-def write_json(path: Path, told: dict[str, Any]) -> None:
-    """Figures into a file. Raises `UserError` when it cannot be written."""
-    try:
-        path.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror})", "name another file") from error
 
 
 def report(told: dict[str, Any]) -> str:

@@ -230,6 +230,7 @@ def _write_slices(
             file.write(np.rint(np.clip(made, 0, 255)).astype(np.uint8).tobytes())
             for _ in planes:
                 step()
+        _settle(file)
 
 
 def _write_cube(path: Path, slices: Greys, grid: int, step: Callable[[], None]) -> None:
@@ -238,6 +239,7 @@ def _write_cube(path: Path, slices: Greys, grid: int, step: Callable[[], None]) 
         for plane in _cube(slices, grid):
             file.write(np.rint(np.clip(plane, 0, 255)).astype(np.uint8).tobytes())
             step()
+        _settle(file)
 
 
 def _cube(slices: Greys, grid: int) -> Iterator[NDArray[np.float32]]:
@@ -249,10 +251,15 @@ def _header(file: Any, shape: tuple[int, int, int]) -> None:
     np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
 
 
+def _settle(file: Any) -> None:
+    """On disk, before job.json says that it is."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
 def _write(path: Path, text: str) -> None:
     part = path.with_name(path.name + ".part")
     with part.open("w", encoding="utf-8") as file:
         file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+        _settle(file)
     part.replace(path)

@@ -2,7 +2,8 @@
 
     told = segment(read_volume(path), load_suite(), Wishes(engine="blind"), folder, screen)
 
-The work lies in FOLDER/work while it runs, and goes on from there when it was interrupted; it is removed at the end.
+The work lies in FOLDER/.crypdoc-work while it runs, and goes on from there when it was interrupted; it is removed at
+the end.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from models.engines.base import Engine, Prediction, check_engine, make_engine
-from models.segmentation.job import Job, Masks, empty_planes
+from models.segmentation.job import Job, Masks, empty_planes, fingerprint
 from models.segmentation.measure import dice, percent_of, severity
 from models.segmentation.plan import AXES, GRIDS, Batch, Plan, make_plan
 from models.segmentation.suite import SegNetwork, Suite
@@ -30,6 +31,9 @@ from protocols.errors import UserError
 
 FORM = "CrypDoc segmentation v1"
 MODALITIES = ("CT", "unknown")  # a NIfTI file names none
+WORK = ".crypdoc-work"
+MOST_AT_ONCE = 16  # images of 128x128, or as many pixels, that are evaluated together
+MOST_VOXELS = 1 << 28
 _COSTS = ("seconds", "seconds_online", "bytes_online", "bytes_ahead", "rounds")
 
 
@@ -56,12 +60,23 @@ class Wishes:
     def check(self) -> None:
         """Raises `UserError` for a choice that there is not."""
         check_engine(self.engine, self.dealer)
+        if self.batch * (self.grid // GRIDS[0]) ** 2 > MOST_AT_ONCE:
+            raise UserError(
+                f"{self.batch} images of {self.grid}x{self.grid} together would take too much memory",
+                f"at most --batch {MOST_AT_ONCE // (self.grid // GRIDS[0]) ** 2} on this grid",
+            )
+        if self.skip_empty and "z" not in self.axes:
+            raise UserError("only slices along z are left out when they are empty", "add z to --axes")
+
+    @property
+    def name(self) -> str:
+        """Of the engine, for people and for a folder."""
+        return self.engine if self.dealer == "local" else f"{self.engine}-without-dealer"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came out. plain: the masks of the float networks. told: figures by the names of result.json, without files.
-    greys: the volume as greys, (X, Y, Z) at its own size."""
+    """What came out. plain: masks of the float networks. told: figures by the names of result.json, without files."""
 
     masks: Masks
     plain: Masks
@@ -82,24 +97,27 @@ def segment(
     Raises `UserError`: a volume that is no CT, axes that the suite has not, an engine that is not installed or stopped.
     """
     wishes.check()
-    if missing := [axis for axis in wishes.axes if axis not in suite.axes]:
-        raise UserError(
-            f"the suite {suite.name} has no networks along {', '.join(missing)}", f"--axes {suite.axes}"
-        )
+    check_axes(suite, wishes.axes)
     if volume.modality not in MODALITIES:
         raise UserError(f"the volume is {volume.modality}, and the networks read CT", "give a chest CT")
+    if volume.values.size > MOST_VOXELS:
+        raise UserError(
+            f"the volume has {volume.values.size / 1e6:.0f} million voxels, and the limit is {MOST_VOXELS / 1e6:.0f}",
+            "give the part with the lungs, or coarser slices",
+        )
     begun = time.perf_counter()
     skipped = empty_planes(volume, wishes.axes) if wishes.skip_empty else {}
     plan = make_plan(volume.values.shape[2], wishes.axes, wishes.grid, wishes.batch, skipped)
-    name = wishes.engine if wishes.dealer == "local" else f"{wishes.engine}-no-dealer"
     if wishes.dealer == "none":
         screen.say(
             f"without a dealer each of the {plan.images} images of {plan.grid}x{plan.grid} takes about "
             f"{(plan.grid // GRIDS[0]) ** 2} GB between patient and model, and half a minute a GB on two cores; "
             "fewer --axes make fewer images, and a run that is stopped goes on later"
         )
-    work = folder / "work"
-    costs, job = _evaluate(volume, suite, plan, work / name, _engines(wishes), f"{name} engine", screen)
+    work = folder / WORK
+    costs, job = _evaluate(
+        volume, suite, plan, work / wishes.name, _engines(wishes), f"{wishes.name} engine", screen
+    )
     _, clear = _evaluate(volume, suite, plan, work / "float", FloatEngine, "plain networks", screen)
     masks, plain = (one.finish(_counted(screen, "making masks", 2 * plan.slices)) for one in (job, clear))
     told = _told(volume, suite, plan, wishes, costs, masks, plain)
@@ -109,9 +127,21 @@ def segment(
     return Outcome(masks, plain, told)
 
 
-def clean(folder: Path) -> None:
-    """Removes the work of a finished segmentation: pictures and probabilities of a patient."""
-    shutil.rmtree(folder / "work", ignore_errors=True)
+def check_axes(suite: Suite, axes: str) -> None:
+    """Raises `UserError` for an axis that the suite has no networks for."""
+    if missing := [axis for axis in axes if axis not in suite.axes]:
+        raise UserError(
+            f"the suite {suite.name} has no networks along {', '.join(missing)}", f"--axes {suite.axes}"
+        )
+
+
+def clean(folder: Path, wishes: Wishes) -> None:
+    """Removes the work of a finished segmentation: pictures and probabilities of a patient. That of another engine,
+    which may go on, stays."""
+    for name in (wishes.name, "float"):
+        shutil.rmtree(folder / WORK / name, ignore_errors=True)
+    with suppress(OSError):
+        (folder / WORK).rmdir()
 
 
 class FloatEngine:
@@ -155,11 +185,11 @@ def _evaluate(
         if job.images_done:
             screen.say(f"{stage}: going on, {job.images_done} of {plan.images} images were done before")
     else:
-        (folder / "costs").unlink(missing_ok=True)
         planes = plan.slices + (plan.grid if set(plan.axes) & set("xy") else 0)
         job = Job.begin(
             folder, volume, plan, _counted(screen, "preparing slices", planes), suite.identity.hex()
         )
+        (folder / "costs").unlink(missing_ok=True)
     pending = job.pending()
     with ExitStack() as stack:
         engine, of = None, -1
@@ -167,8 +197,14 @@ def _evaluate(
             if batch.sweep != of:
                 stack.close()
                 network, of = suite.of(plan, batch.sweep), batch.sweep
+                begun = time.perf_counter()
                 engine = make(network, plan.grid)
                 stack.callback(engine.close)
+                start = {
+                    "seconds": time.perf_counter() - begun,
+                    "bytes_ahead": getattr(engine, "bytes_begun", 0),
+                }
+                _note(folder, batch.sweep, -1, start)
             assert engine is not None
             sweep = plan.sweeps[batch.sweep]
             screen.step(f"{stage}: {sweep.task} along {sweep.axis}", job.images_done, plan.images)
@@ -193,28 +229,34 @@ def _one(job: Job, batch: Batch, engine: Any, folder: Path) -> None:
     begun = time.perf_counter()
     made: Prediction = engine.predict(job.images(batch))
     spent = {
-        "batch": [batch.sweep, batch.numbers[0]],
         "seconds": time.perf_counter() - begun,
         "seconds_online": made.seconds,
         "bytes_online": made.bytes_online,
         "bytes_ahead": made.bytes_ahead,
         "rounds": made.rounds,
     }
-    with (folder / "costs").open("a", encoding="utf-8") as file:
-        file.write(json.dumps(spent) + "\n")
+    _note(folder, batch.sweep, batch.numbers[0], spent)
     job.put(batch, made.logits)
+
+
+def _note(folder: Path, sweep: int, number: int, spent: dict[str, float]) -> None:
+    """What a batch cost, or, with number -1, beginning an engine. Each line begins anew: a kill may cut the last."""
+    with (folder / "costs").open("a", encoding="utf-8") as file:
+        file.write("\n" + json.dumps({"batch": [sweep, number], **spent}))
 
 
 def _costs(folder: Path, job: Job) -> dict[str, Any]:
     """Of all batches, those of earlier runs too; a batch that was computed twice counts as it was last."""
     rows: dict[tuple[int, int], dict[str, Any]] = {}
+    if not (folder / "costs").exists():
+        return dict.fromkeys(_COSTS, 0)
     for line in (folder / "costs").read_text(encoding="utf-8").splitlines():
         try:
             row = json.loads(line)
             rows[row["batch"][0], row["batch"][1]] = row
         except (ValueError, KeyError, IndexError, TypeError):  # the line that a kill cut short
             continue
-    return {name: sum(row[name] for row in rows.values()) for name in _COSTS}
+    return {name: sum(row.get(name, 0) for row in rows.values()) for name in _COSTS}
 
 
 def _told(
@@ -247,6 +289,9 @@ def _told(
         "engine": wishes.engine,
         "dealer": wishes.dealer if wishes.engine == "blind" else None,
         "suite": suite.name,
+        "suite_identity": suite.identity.hex(),
+        "volume_hash": fingerprint(volume),
+        "voxel_ml": volume.voxel_ml,
         "networks": networks,
         "images": plan.images,
         "images_skipped": sum(len(numbers) for numbers in plan.skipped.values()) * 2,

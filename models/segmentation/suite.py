@@ -58,9 +58,13 @@ class SegNetwork:
         try:
             state = load(self.path.read_bytes())
             module = UNet(self.card.slices, **self.card.architecture)
-            module.load_state_dict(
+            found = module.load_state_dict(
                 {name: value.float() for name, value in state.items() if name != "network"}, strict=False
             )
+            if found.unexpected_keys or any(
+                not key.endswith("num_batches_tracked") for key in found.missing_keys
+            ):
+                raise ValueError("weights are missing, or are of another network")
         except Exception as error:
             raise UserError(f"the float weights in {self.path.name} are damaged", _REMEDY) from error
         return module.eval()
@@ -103,7 +107,7 @@ def load_suite(folder: str | Path | None = None, infection: Path | None = None) 
     infection: where lung and infection lie in folders of their own, as BUNET keeps them; `folder` is the lung's then.
     Raises `UserError`: no such folder, nothing in it, a damaged file, a card that belongs to another network.
     """
-    if folder is None or str(folder) == NAME:
+    if folder is None or (str(folder) == NAME and not Path(folder).is_dir()):
         root = {task: BUILT_IN / task for task in TASKS}
         name = NAME
     elif infection is not None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file, save_file
 
 from models.engines.base import make_engine
 from models.segmentation.cardpage import page
@@ -86,6 +87,12 @@ def test_damaged_and_exchanged_files_are_refused(copied: Path) -> None:
         shutil.copy(infection / f"z.{ending}", lung)
     with pytest.raises(UserError, match="is a network for infection along z"):
         load_suite(copied)
+    half = load_file(infection / "z.safetensors")
+    save_file({"network": half["network"]}, infection / "z.safetensors")
+    for ending in ("safetensors", "card.json"):
+        shutil.copy(BUILT_IN / "lung" / f"z.{ending}", lung)
+    with pytest.raises(UserError, match="float weights"):
+        load_suite(copied).networks["infection", "z"].plain()
     (lung / "z.safetensors").write_bytes(b"\x00" * 100)
     with pytest.raises(UserError, match="damaged or not a CrypDoc network"):
         load_suite(copied)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,12 +18,20 @@ import pytest
 from click.testing import CliRunner, Result
 
 from agents.cli.predictions import predictions
+from agents.cli.results import LOCK, claimed
 from agents.cli.segment import name_of, segment
+from models.segmentation.job import Job
+from models.segmentation.plan import make_plan
+from models.segmentation.run import WORK
 from models.segmentation.samples import chest
-from models.segmentation.suite import BUILT_IN
+from models.segmentation.suite import BUILT_IN, load_suite
 from models.volumes import read_volume
 
 ROOT = Path(__file__).parents[3]
+
+
+def read_volume_mask(path: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    return np.asarray(nib.load(path).dataobj, np.uint8)
 
 
 def ask(*words: object) -> Result:
@@ -59,17 +68,56 @@ def test_a_volume_in_and_masks_figures_and_pages_out(small: Path, tmp_path: Path
     )
     for name in (told["files"]["page"], *told["files"]["overlays"]):
         assert (out / name).stat().st_size > 1000
-    assert not (out / "work").exists()
+    assert not (out / WORK).exists()
+    assert not (out / LOCK).exists()
 
 
-def test_npz_and_a_dicom_series_have_masks_in_their_own_frame(tmp_path: Path) -> None:
-    values = chest(128, 4).greys
-    np.savez_compressed(tmp_path / "one.npz", array=values)
-    assert (
-        ask(tmp_path / "one.npz", "--engine", "plain", "--axes", "z", "--out", tmp_path / "npz").exit_code
-        == 0
-    )
-    assert read_volume(tmp_path / "npz" / "lung.nii.gz").values.shape == values.shape
+def test_an_npz_has_the_masks_that_its_nifti_has(small: Path, tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "one.npz", array=np.asarray(nib.load(small).dataobj))
+    for volume, out in ((small, "nifti"), (tmp_path / "one.npz", "npz")):
+        done = ask(volume, "--engine", "plain", "--axes", "z", "--out", tmp_path / out)
+        assert done.exit_code == 0, done.output
+    for name in ("lung", "infection"):
+        one, other = (read_volume_mask(tmp_path / out / f"{name}.nii.gz") for out in ("nifti", "npz"))
+        assert np.array_equal(one, other)
+        assert name == "infection" or one.any()
+
+
+def test_nothing_of_the_users_is_overwritten_or_removed(small: Path, tmp_path: Path) -> None:
+    """A folder of the same name as ours, files that were given, results of another volume, a run that goes on."""
+    out = tmp_path / "out"
+    (out / "work").mkdir(parents=True)
+    (out / "work" / "thesis.txt").write_text("mine")
+    quick = ("--engine", "plain", "--axes", "z", "--out", out)
+    assert ask(small, *quick).exit_code == 0
+    assert (out / "work" / "thesis.txt").read_text() == "mine"
+    other = chest(128, 4, seed=9).save(tmp_path / "other", "other")
+    done = ask(other, *quick)
+    assert done.exit_code == 2
+    assert "results of another volume, small_ct.nii.gz" in done.output
+    done = ask(small, *quick, "--labels", out / "infection.nii.gz")
+    assert done.exit_code == 2
+    assert "would be overwritten" in done.output
+    with claimed(out):
+        done = ask(small, *quick)
+    assert done.exit_code == 2
+    assert "another segmentation is writing" in done.output
+    assert ask(small, *quick).exit_code == 0
+
+
+def test_work_of_other_networks_is_not_taken_up(small: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    networks = tmp_path / "mine"
+    shutil.copytree(BUILT_IN, networks)
+    for name in ("safetensors", "card.json"):
+        (networks / "lung" / f"x.{name}").unlink()
+    volume = read_volume(small)
+    job = Job.begin(out / WORK / "plain", volume, make_plan(5, "z"), by=load_suite(networks).identity.hex())
+    job.put(job.pending()[0], np.full((4, 1, 128, 128), 9.0))
+    done = ask(small, "--engine", "plain", "--axes", "z", "--out", out)
+    assert done.exit_code == 0
+    assert "going on" not in done.output
+    assert json.loads((out / "result.json").read_text())["infection_percent_of_lung"] < 50
 
 
 @pytest.mark.parametrize(
@@ -83,6 +131,8 @@ def test_npz_and_a_dicom_series_have_masks_in_their_own_frame(tmp_path: Path) ->
         (["SMALL", "--labels", "nowhere.nii.gz"], "nowhere.nii.gz"),
         (["SMALL", "--json", "no/such/folder/x.json"], "cannot be written"),
         (["SMALL", "--out", "SMALL"], "is no folder"),
+        (["SMALL", "--grid", "512", "--batch", "4"], "too much memory"),
+        (["SMALL", "--axes", "xy", "--skip-empty"], "only slices along z"),
         (["SMALL", "--engine", "plain", "--dealer", "none"], "only the blind engine"),
     ],
 )
@@ -124,13 +174,19 @@ def test_a_killed_run_goes_on_and_ends_the_same(small: Path, tmp_path: Path) -> 
     first = subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
-    done = out / "work" / "blind" / "done"
+    done = out / WORK / "blind" / "done"
     until = time.monotonic() + 120
     while not (done.exists() and len(done.read_bytes().split()) >= 2) and time.monotonic() < until:
         assert first.poll() is None, first.communicate()[0]
         time.sleep(0.05)
+    children = [int(pid) for pid in Path(f"/proc/{first.pid}/task/{first.pid}/children").read_text().split()]
+    assert len(children) == 2
     first.send_signal(signal.SIGKILL)
     first.wait()
+    until = time.monotonic() + 20
+    while any(Path(f"/proc/{pid}").exists() for pid in children):
+        assert time.monotonic() < until, "a process of the engine stayed"
+        time.sleep(0.1)
     before = len(done.read_bytes().split())
     assert 2 <= before < 10
     again = subprocess.run(
@@ -140,7 +196,9 @@ def test_a_killed_run_goes_on_and_ends_the_same(small: Path, tmp_path: Path) -> 
     assert f"going on, {before} of 10 images were done before" in again.stderr
     told = json.loads((out / "result.json").read_text())
     assert told["images"] == 10
-    assert told["bytes_online"] > 0
+    assert told["bytes_online"] > 10 * 5e6  # what was done before the kill counts, too
+    assert told["dice_against_plain"] > 0.98
+    assert told["lung"]["dice_against_plain"] > 0.995
 
 
 def test_many_volumes_in_bunets_layout(tmp_path: Path) -> None:
@@ -169,6 +227,9 @@ def test_many_volumes_in_bunets_layout(tmp_path: Path) -> None:
     assert told["volumes"][1]["dice_against_labels"] is None
     assert told["mean"]["dice_against_plain"] > 0.9
     assert (tmp_path / "out" / "a1" / "infection.nii.gz").is_file()
+    again = CliRunner().invoke(predictions, [str(word) for word in words])
+    assert again.output.count("done before") == 2
+    assert json.loads((tmp_path / "out" / "predictions.json").read_text()) == told
 
 
 def test_a_folder_without_volumes_is_refused(tmp_path: Path) -> None:
