@@ -127,6 +127,26 @@ def guarded(command: F) -> F:
     return run  # type: ignore[return-value]
 
 
+def engine_options(command: F) -> F:
+    """--engine and --dealer, for a command that evaluates networks on this machine."""
+    engine = click.option(
+        "--engine",
+        default="blind",
+        show_default=True,
+        type=click.Choice(["blind", "crypten", "plain"]),
+        help="How networks are evaluated. crypten needs `scripts/setup crypten`.",
+    )
+    dealer = click.option(
+        "--dealer",
+        default="local",
+        show_default=True,
+        type=click.Choice(["local", "none"]),
+        help="Who makes the randomness of the blind engine: a third process, or patient and model alone "
+        "(needs `scripts/setup he`; slow).",
+    )
+    return engine(dealer(command))
+
+
 def open_keystore(path: Path) -> Keyring:
     """The keyring of a keystore; a missing one is made, so that a first start needs one command."""
     path = path.expanduser()

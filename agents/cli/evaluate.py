@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from agents.cli.common import guarded
+from agents.cli.common import engine_options, guarded
 from protocols.errors import UserError
 
 
@@ -21,21 +21,7 @@ from protocols.errors import UserError
     metavar="DIR|CSV",
     help="Labelled pictures: a folder for each class, or a table.",
 )
-@click.option(
-    "--engine",
-    default="blind",
-    show_default=True,
-    type=click.Choice(["blind", "crypten", "plain"]),
-    help="How the network is evaluated. crypten needs `scripts/setup crypten`.",
-)
-@click.option(
-    "--dealer",
-    default="local",
-    show_default=True,
-    type=click.Choice(["local", "none"]),
-    help="Who makes the randomness of the blind engine: a third process, or patient and model alone "
-    "(needs `scripts/setup he`; slow).",
-)
+@engine_options
 @click.option(
     "--json", "out", type=click.Path(path_type=Path), metavar="FILE", help="Write the figures there, too."
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agents.cli.common import guarded
+from agents.cli.common import engine_options, guarded
 from agents.cli.results import check_earlier, check_targets, claimed, on_disk, write_json
 from protocols.errors import UserError
 
@@ -22,21 +22,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("volume", type=click.Path(path_type=Path), required=False)
 @click.option("--sample", is_flag=True, help="Segment a drawn chest, to see how it works.")
-@click.option(
-    "--engine",
-    default="blind",
-    show_default=True,
-    type=click.Choice(["blind", "crypten", "plain"]),
-    help="How the networks are evaluated. crypten needs `scripts/setup crypten`.",
-)
-@click.option(
-    "--dealer",
-    default="local",
-    show_default=True,
-    type=click.Choice(["local", "none"]),
-    help="Who makes the randomness of the blind engine: a third process, or patient and model alone "
-    "(needs `scripts/setup he`; minutes an image).",
-)
+@engine_options
 @click.option("--axes", default="xyz", show_default=True, help="Axes along which slices are read.")
 @click.option(
     "--grid",
