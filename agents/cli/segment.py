@@ -199,7 +199,7 @@ def report(told: dict[str, Any]) -> str:
     if drawn:
         lines.append(f"against labels  {', '.join(drawn)}")
     lines += [
-        f"engine       {told['engine']}, {told['images']} images: {told['seconds']:.1f} s, "
+        f"engine       {told['engine']}{' without a dealer' if told['dealer'] == 'none' else ''}, {told['images']} images: {told['seconds']:.1f} s, "
         f"{told['bytes'] / 1e6:.1f} MB",
         f"an image     {told['seconds_per_image']:.3f} s, {told['bytes_per_image'] / 1e6:.2f} MB",
     ]
