@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from models.volumes.volume import Stored, Volume, turned, value_range
 from protocols.errors import UserError
 
+_AS_STORED = [[0, 1], [1, 1], [2, 1]]  # nibabel's orientation of axes to the right, the front and the head
 _APART = 0.1  # of the smallest voxel side: how far the corners of labels and volume may lie apart
 
 
@@ -19,7 +20,7 @@ def fitted(stored: Stored, volume: Volume) -> NDArray[np.bool_]:
 
     Where both files name an orientation, the labels are turned to the volume's and have to lie where it lies.
     Where one names none, the labels are taken in the voxel order of the volume's file. Raises UserError: another
-    shape, another place, values that are not numbers.
+    shape, another place, another order than a NIfTI volume of no orientation is taken in, values that are not numbers.
     """
     value_range(stored.values)
     above = _above_zero(stored)
@@ -30,6 +31,7 @@ def fitted(stored: Stored, volume: Volume) -> NDArray[np.bool_]:
                 "give labels as NIfTI or DICOM SEG",
             )
         _check_shape(above.shape, volume.source.shape)
+        _check_order(stored, volume)
         return np.asarray(apply_orientation(above, volume.source.turn), dtype=np.bool_)
     affine, turn = turned(stored)
     labels = np.asarray(apply_orientation(above, turn), dtype=np.bool_)
@@ -51,6 +53,15 @@ def _check_shape(labels: tuple[int, ...], volume: tuple[int, ...]) -> None:
         raise UserError(
             f"they are {theirs} voxels, and the volume is {ours}",
             "give the labels that were made on this volume",
+        )
+
+
+def _check_order(stored: Stored, volume: Volume) -> None:
+    """A NIfTI volume of no orientation counts as RAS+: labels whose header says another order lie otherwise."""
+    if volume.source.form == "NIfTI" and stored.oriented and (turned(stored)[1] != _AS_STORED).any():
+        raise UserError(
+            "their header names an orientation, the volume's names none, and they would lie otherwise in it",
+            "give the volume or the labels with the other's header",
         )
 
 

@@ -49,9 +49,9 @@ def read_volume(path: Path) -> Volume:
 def read_labels(path: Path, volume: Volume, segment: str | None = None) -> NDArray[np.bool_]:
     """Labels above 0 in a NIfTI, .npz or DICOM SEG file, on the volume's own grid: bool (X, Y, Z).
 
-    segment: which one of a DICOM SEG file of several, by its label; left out, it has to hold one only. Raises
-    UserError when the labels have another shape or place than the volume, saying both, and ScanError when the
-    file cannot be read.
+    segment: which one of a DICOM SEG file of several, by its label; left out, it has to hold one only. A file of one
+    segment is taken whatever its label, unless that names the other of lung and infection. Raises UserError when the
+    labels have another shape or place than the volume, saying both, and ScanError when the file cannot be read.
     """
     path = Path(path)
 

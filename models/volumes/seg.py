@@ -169,18 +169,18 @@ def read_seg(path: Path, volume: Volume, segment: str | None) -> NDArray[np.bool
 
 
 def _segment_number(dataset: Dataset, segment: str | None) -> int:
-    held = {str(one.SegmentLabel): int(one.SegmentNumber) for one in dataset.SegmentSequence}
-    if segment is None and len(held) == 1:
-        return next(iter(held.values()))
-    wanted = next(
-        (number for label, number in held.items() if label.lower() == (segment or "").lower()), None
-    )
-    if wanted is None:
-        asked = "which one was not said" if segment is None else f"'{segment}' was asked for"
-        raise UserError(
-            f"it holds the segments {', '.join(held) or 'none'}, and {asked}", "give a file with one segment"
-        )
-    return wanted
+    """The segment of that label; else the only one, unless its label is the word of another task."""
+    held = [(str(one.get("SegmentLabel") or ""), int(one.SegmentNumber)) for one in dataset.SegmentSequence]
+    asked = (segment or "").lower()
+    for label, number in held:
+        if segment is not None and label.lower() == asked:
+            return number
+    others = set(_KINDS) - {asked}
+    if len(held) == 1 and (segment is None or held[0][0].lower().removesuffix("s") not in others):
+        return held[0][1]
+    wish = "which one was not said" if segment is None else f"'{segment}' was asked for"
+    labels = ", ".join(label or "one without a name" for label, _ in held) or "none"
+    raise UserError(f"it holds the segments {labels}, and {wish}", "give a file with one segment")
 
 
 def _macro(group: Dataset, shared: Dataset, name: str) -> Dataset:

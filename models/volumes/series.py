@@ -167,7 +167,7 @@ def _units(slices: Sequence[Slice]) -> tuple[bool | None, tuple[str, ...]]:
     """Hounsfield units or not; None where the values have to tell."""
     first = slices[0]
     if first.modality == "CT":
-        return (True, ()) if first.rescaled == "HU" else (None if not first.rescaled else False, ())
+        return (True if first.rescaled == "HU" else None), ()  # 'US' is DICOM's word for: not specified
     named = first.modality or "of an unnamed modality"
     return False, (f"The series is {named}, not CT: its values are greys without a known scale.",)
 

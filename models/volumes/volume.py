@@ -285,7 +285,7 @@ def _source(stored: Stored, turn: NDArray[np.int64]) -> Source:
 
 
 def _scale_note(hounsfield: bool, low: float, high: float) -> str:
-    reach = f"The file names no units; its values run from {low:g} to {high:g}"
+    reach = f"The file names no units that are known here; its values run from {low:g} to {high:g}"
     if hounsfield:
         return f"{reach} and are taken as Hounsfield units."
     return f"{reach} and are taken as greys without a known scale."

@@ -202,3 +202,16 @@ def test_labels_of_a_dicom_series_have_to_say_how_they_lie(tmp_path: Path) -> No
     volume = read_volume(tmp_path / "ct")
     with pytest.raises(UserError, match="name no orientation"):
         read_labels(npz(tmp_path / "l.npz", array=chest() > 0), volume)
+
+
+def test_labels_in_another_order_than_a_volume_of_no_orientation(tmp_path: Path) -> None:
+    volume = read_volume(write_nii(tmp_path / "ct.nii", chest(), np.eye(4)))
+    mask = (chest() > 100).astype(np.uint8)
+    to_the_left = affine_of() @ np.diag([-1.0, -1.0, 1.0, 1.0])
+    with pytest.raises(UserError, match="the volume's names none, and they would lie otherwise"):
+        read_labels(write_nii(tmp_path / "lps.nii", mask, to_the_left), volume)
+    for affine in (affine_of(), np.eye(4)):
+        same = read_labels(write_nii(tmp_path / "l.nii", mask, affine), volume)
+        assert np.array_equal(same, mask > 0)
+    bare = read_volume(npz(tmp_path / "ct.npz", array=chest()))
+    assert np.array_equal(read_labels(tmp_path / "lps.nii", bare), mask > 0)

@@ -164,6 +164,48 @@ def test_refusals(tmp_path: Path) -> None:
     assert not out.exists()
 
 
+def renamed(path: Path, out: Path, *labels: str) -> Path:
+    dataset = dcmread(path)
+    for one, label in zip(dataset.SegmentSequence, labels, strict=True):
+        one.SegmentLabel = label
+    dataset.save_as(out)
+    return out
+
+
+@pytest.mark.parametrize("label", ["COVID-19 lesions", "Segment_1", "", "INFECTION"])
+def test_the_only_segment_of_a_foreign_file_is_taken_whatever_its_label(tmp_path: Path, label: str) -> None:
+    write_series(tmp_path / "ct", chest())
+    volume = read_volume(tmp_path / "ct")
+    mask = masks_of(volume)["infection"]
+    write_dicom_seg({"infection": mask}, volume, tmp_path / "seg.dcm")
+    foreign = renamed(tmp_path / "seg.dcm", tmp_path / "foreign.dcm", label)
+    assert np.array_equal(read_labels(foreign, volume, "infection"), mask)
+
+
+@pytest.mark.parametrize(
+    ("label", "asked"), [("Lung", "infection"), ("Lungs", "infection"), ("infection", "lung")]
+)
+def test_a_segment_of_the_other_task_is_not_taken_for_it(tmp_path: Path, label: str, asked: str) -> None:
+    write_series(tmp_path / "ct", chest())
+    volume = read_volume(tmp_path / "ct")
+    write_dicom_seg({"lung": masks_of(volume)["lung"]}, volume, tmp_path / "seg.dcm")
+    other = renamed(tmp_path / "seg.dcm", tmp_path / "other.dcm", label)
+    with pytest.raises(UserError, match=f"holds the segments {label}, and '{asked}' was asked for"):
+        read_labels(other, volume, asked)
+    lungs = renamed(tmp_path / "seg.dcm", tmp_path / "lungs.dcm", "Lungs")
+    assert np.array_equal(read_labels(lungs, volume, "lung"), masks_of(volume)["lung"])
+
+
+def test_two_segments_of_one_label_are_two(tmp_path: Path) -> None:
+    write_series(tmp_path / "ct", chest())
+    volume = read_volume(tmp_path / "ct")
+    write_dicom_seg(masks_of(volume), volume, tmp_path / "seg.dcm")
+    twice = renamed(tmp_path / "seg.dcm", tmp_path / "twice.dcm", "mask", "mask")
+    for asked in (None, "infection"):
+        with pytest.raises(UserError, match="holds the segments mask, mask, and "):
+            read_labels(twice, volume, asked)
+
+
 def test_labels_that_are_no_binary_segmentation_of_this_volume(tmp_path: Path) -> None:
     paths = write_series(tmp_path / "ct", chest())
     volume = read_volume(tmp_path / "ct")

@@ -173,6 +173,21 @@ def test_ct_without_rescaling_lets_the_values_tell(tmp_path: Path) -> None:
     assert any("names no units" in note for note in volume.notes)
 
 
+@pytest.mark.parametrize(("word", "units"), [("US", "HU"), ("HU", "HU"), (None, "HU")])
+def test_ct_of_unspecified_units_lets_the_values_tell(tmp_path: Path, word: str | None, units: str) -> None:
+    tags = {} if word is None else {"RescaleType": word}
+    write_series(tmp_path / "ct", chest(), **tags)
+    volume = read_volume(tmp_path / "ct")
+    assert (volume.modality, volume.units) == ("CT", units)
+    told = any("run from -1000 to" in note and "Hounsfield" in note for note in volume.notes)
+    assert told == (word == "US")
+
+
+def test_ct_of_unspecified_units_without_air_stays_grey(tmp_path: Path) -> None:
+    write_series(tmp_path / "ct", np.abs(chest()), RescaleType="US")
+    assert read_volume(tmp_path / "ct").units == "grey"
+
+
 def changed(index: int, **tags: Any) -> Callable[[list[Path]], None]:
     def change(paths: list[Path]) -> None:
         dataset = dcmread(paths[index])
