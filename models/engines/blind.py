@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.engines.base import Closing, LayerCost, Prediction, check_images
-from models.engines.blind_party import choose_kernels
+from models.engines.blind_party import choose_kernels, spared
 from models.engines.link import BACKLOG, Link, drive
 from protocols.blind.messages import PART_BYTES, Role
 from protocols.blind.network import Network
@@ -166,9 +166,10 @@ class BlindEngine(Closing):
 
 def _spawn(role: str, kernels: str, *ends: socket.socket) -> subprocess.Popen[bytes]:
     numbers = [end.fileno() for end in ends]
-    return subprocess.Popen(  # noqa: S603 (our own interpreter and module)
-        [sys.executable, "-m", "models.engines.blind_party", role, kernels, *map(str, numbers)],
-        pass_fds=numbers,
-        stdin=subprocess.DEVNULL,
-        env=os.environ | _ENVIRONMENT,
-    )
+    with spared():
+        return subprocess.Popen(  # noqa: S603 (our own interpreter and module)
+            [sys.executable, "-m", "models.engines.blind_party", role, kernels, *map(str, numbers)],
+            pass_fds=numbers,
+            stdin=subprocess.DEVNULL,
+            env=os.environ | _ENVIRONMENT,
+        )

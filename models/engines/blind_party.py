@@ -11,9 +11,12 @@ from __future__ import annotations
 
 import json
 import secrets
+import signal
 import socket
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from models.engines.link import Link, drive
@@ -31,6 +34,16 @@ from protocols.errors import CrypDocError, ProtocolError, WireError
 
 IDLE = 10.0 * 365 * 86_400
 MAX_ORDER = 1 << 20
+
+
+@contextmanager
+def spared() -> Iterator[None]:
+    """What is started within does not see Ctrl-C, which a terminal sends to all: not even while it still imports."""
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
 
 
 def choose_kernels(name: str) -> Kernels:
@@ -95,6 +108,7 @@ def _order(frame: bytes, count: int) -> list[Any]:
 
 def main(arguments: list[str]) -> int:
     """The process; its exit code. It ends quietly when the patient's end closes, with one line otherwise."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the patient, whose end then closes
     role, kernels, patient_fd, other_fd = arguments
     keep_freed_memory()
     patient, other = (Link(socket.socket(fileno=int(fd))) for fd in (patient_fd, other_fd))

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.engines.base import Closing, Engine, Prediction, check_images
-from models.engines.blind_party import choose_kernels
+from models.engines.blind_party import choose_kernels, spared
 from models.engines.link import Link, drive
 from models.engines.talking import carry, hold
 from models.homomorphic import import_seal, import_sodium
@@ -65,12 +65,13 @@ class DealerlessEngine(Closing):
         self._known: MaskedWeights | None = None
         self.leak = 0.0
         mine, theirs = between()
-        self._process = subprocess.Popen(  # noqa: S603 (our own interpreter and module)
-            [sys.executable, "-m", "models.engines.dealerless_party", kernels, str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-            env=os.environ | _ENVIRONMENT,
-        )
+        with spared():
+            self._process = subprocess.Popen(  # noqa: S603 (our own interpreter and module)
+                [sys.executable, "-m", "models.engines.dealerless_party", kernels, str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                env=os.environ | _ENVIRONMENT,
+            )
         theirs.close()
         self._link = Link(mine)
         try:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import signal
 import socket
 import sys
 import time
@@ -71,6 +72,7 @@ def _order(frame: bytes) -> list[Any]:
 
 def main(arguments: list[str]) -> int:
     """The process; its exit code. It ends quietly when the patient's end closes, with one line otherwise."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the patient, whose end then closes
     kernels, fd = arguments
     keep_freed_memory()
     patient = Link(socket.socket(fileno=int(fd)))

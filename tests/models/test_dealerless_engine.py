@@ -12,6 +12,7 @@ from typing import Any
 import engine_samples as samples
 import numpy as np
 import pytest
+from interrupted import interrupted
 
 from models.engines import make_engine
 from models.engines.link import Link
@@ -70,6 +71,13 @@ def test_a_killed_process_ends_in_one_sentence() -> None:
         with pytest.raises(UserError, match="without a dealer stopped") as told:
             engine.predict(samples.images(network.topology, 1))
     assert "\n" not in str(told.value)
+
+
+@pytest.mark.he
+@pytest.mark.parametrize("wait", [0.4, None])
+def test_ctrl_c_leaves_no_traceback_and_no_process(wait: float | None) -> None:
+    code, said, left = interrupted("models.engines.dealerless", "DealerlessEngine", wait)
+    assert (code, said, left) == (130, "", [])
 
 
 def echo(words: bytes) -> Talk[bytes]:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import engine_samples as samples
 import numpy as np
 import pytest
+from interrupted import interrupted
 
 from models.engines import make_engine
 from models.engines.blind import BlindEngine
@@ -94,6 +95,13 @@ def test_processes_end_with_the_engine(network: Network) -> None:
     for number in numbers:
         with pytest.raises(ProcessLookupError):
             os.kill(number, 0)
+
+
+@pytest.mark.parametrize("wait", [0.4, None])
+def test_ctrl_c_leaves_no_traceback_and_no_process(wait: float | None) -> None:
+    """While its processes still import, and when they serve."""
+    code, said, left = interrupted("models.engines.blind", "BlindEngine", wait)
+    assert (code, said, left) == (130, "", [])
 
 
 @pytest.mark.parametrize(
