@@ -37,7 +37,7 @@ from models.segmentation.plan import AXES, TASKS
 from models.segmentation.suite import load_one
 from protocols.blind.network import Network
 from protocols.blind.reference import run_reference, stochastic
-from protocols.errors import CrypDocError
+from protocols.errors import CrypDocError, UserError
 
 FOLDS = 4
 ARCHITECTURE: dict[str, Any] = {"widths": [16, 32, 64, 96], "down": [1, 2, 2, 2], "up": [1, 2, 2]}
@@ -104,6 +104,11 @@ class Trainer:
         """The trained network of one output, its weights the running mean."""
         recipe = self.recipe
         per_epoch = min(recipe.images, len(self.rows)) // recipe.batch
+        if per_epoch < 1:
+            raise UserError(
+                f"{len(self.rows)} slices to learn on are fewer than a batch of {recipe.batch}",
+                "give more volumes, or hold none out (--fold -1)",
+            )
         optimiser = torch.optim.AdamW(
             self.network.parameters(), lr=recipe.rate, weight_decay=1e-2, fused=True
         )
@@ -201,7 +206,7 @@ Volumes = dict[str, dict[str, Labelled]]  # by name and axis
 
 
 def train_one(
-    folder: Path, task: str, axis: str, given: Volumes, held: Sequence[str], recipe: Recipe
+    task: str, axis: str, given: Volumes, held: Sequence[str], recipe: Recipe
 ) -> tuple[SegCard, UNet, Network]:
     """One network and its card."""
     trainer = _trainer(task, axis, given, held, recipe)
@@ -267,6 +272,18 @@ def describe(
     return card, network, compiled
 
 
+def _check(tasks: list[str], axes: str, images: int, epochs: int) -> None:
+    """Before the volumes are read. Raises `UserError`."""
+    for kind, given, known in (("task", tasks, TASKS), ("axis", list(axes), tuple(AXES))):
+        wrong = next((word for word in given if word not in known), None)
+        if wrong is not None or not given:
+            raise UserError(f"there is no {kind} '{wrong or ''}'", f"name some of {', '.join(known)}")
+    if images < Recipe.batch:
+        raise UserError(f"{images} slices an epoch are fewer than a batch", f"give {Recipe.batch} or more")
+    if epochs < 1:
+        raise UserError(f"{epochs} epochs train nothing", "give 1 or more")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """The command; its exit code."""
     parser = argparse.ArgumentParser(
@@ -290,7 +307,9 @@ def main(arguments: list[str] | None = None) -> int:
         help="keep the float weights in --out and make the integer networks anew",
     )
     given = parser.parse_args(arguments)
+    tasks = given.tasks.split(",")
     try:
+        _check(tasks, given.axes, given.images, given.epochs)
         found = names(given.data)
         _, held = split(found, given.fold)
         needed = "".join(
@@ -298,12 +317,13 @@ def main(arguments: list[str] | None = None) -> int:
         )
         volumes = {name: load(given.data, name, needed) for name in found}
         for place, axis in enumerate(given.axes):
-            for task in given.tasks.split(","):
+            for task in tasks:
                 print(f"{task} along {axis}, held out: {', '.join(held) or 'none'}", flush=True)
                 rounded = min(Recipe.rounded, given.epochs // 2)
                 recipe = Recipe(given.epochs, given.images, rounded=rounded, seed=given.seed + place)
-                make = quantise_one if given.quantise_only else train_one
-                write(given.out, *make(given.out, task, axis, volumes, held, recipe))
+                wanted = task, axis, volumes, held, recipe
+                made = quantise_one(given.out, *wanted) if given.quantise_only else train_one(*wanted)
+                write(given.out, *made)
     except CrypDocError as error:
         print(error, file=sys.stderr)
         return error.exit_code
