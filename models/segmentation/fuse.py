@@ -24,6 +24,7 @@ LUNG, INFECTION = 0.5, 0.4
 WEIGHTS = {"x": 1.0, "y": 1.0, "z": 2.0}
 _LEAST_PIECE = 0.05  # of the largest piece of lung
 _AT_ONCE = 8
+_COUNTED = 1 << 20  # voxels counted at once
 
 
 def fused(
@@ -72,16 +73,17 @@ def cut(
 
 
 def tidied(lung: Bools) -> Bools:
-    """Without small pieces, holes filled in every slice along z."""
+    """Without small pieces, holes filled in every slice along z. Beside the result it takes four bytes a voxel."""
     labels, count = ndimage.label(lung)
-    if count > 1:
-        sizes = np.bincount(labels.reshape(-1))
-        sizes[0] = 0
-        lung = (sizes >= _LEAST_PIECE * sizes.max())[labels]
-    del labels
+    flat, sizes = labels.reshape(-1), np.zeros(count + 1, np.int64)
+    for start in range(0, flat.size, _COUNTED):  # numpy counts and selects by 64-bit copies of the labels
+        sizes += np.bincount(flat[start : start + _COUNTED], minlength=count + 1)
+    sizes[0] = 0
+    kept = sizes >= _LEAST_PIECE * sizes.max()
+    kept[0] = False
     made = np.empty_like(lung)
     for number in range(lung.shape[2]):
-        made[:, :, number] = ndimage.binary_fill_holes(lung[:, :, number])
+        made[:, :, number] = ndimage.binary_fill_holes(kept[labels[:, :, number]])
     return made
 
 

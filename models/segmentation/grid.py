@@ -85,7 +85,8 @@ class Grey:
                 "the networks learnt on greys alone."
             )
             return
-        stored = volume.values.reshape(-1)[:: max(1, volume.values.size // _SAMPLE)]
+        apart = max(1, volume.values.size // _SAMPLE)
+        stored = volume.values.flat[::apart]  # no copy of the whole, whatever its order in memory
         sample = stored.astype(np.float32) * volume.slope + volume.intercept
         low, high = 0.0, 255.0
         if not (sample.min() >= 0 and 64 < sample.max() <= 255):
