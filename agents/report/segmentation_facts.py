@@ -157,8 +157,18 @@ def who_learnt(result: Mapping[str, Any]) -> str:
         )
     if engine not in ("blind", "crypten"):
         return "The engine is not recorded, so this page cannot say who learnt what."
+    if word(result, "dealer", "local") in ("local", "none"):
+        return (
+            "In this run one machine held both the volume and the networks, so nothing was hidden from whoever runs "
+            f"it. Between machines it is so: {_between(result, engine, 'learns', 'are', 'makes', 'stay')}"
+        )
+    return _between(result, engine, "learnt", "were", "made", "stayed")
+
+
+def _between(result: Mapping[str, Any], engine: str, learnt: str, were: str, made: str, stayed: str) -> str:
+    """Who learns what where patient, model's owner and dealer have a machine each. The verbs are for now or then."""
     model = (
-        "The model's owner learnt the number of slices that went through each network and nothing of the picture. "
+        f"The model's owner {learnt} the number of slices that went through each network and nothing of the picture. "
         + _skipped(result)
     )
     if word(result, "dealer") == "none":
@@ -166,15 +176,13 @@ def who_learnt(result: Mapping[str, Any]) -> str:
     else:
         who = "The dealer" if engine == "blind" else "CrypTen's third party, which deals,"
         dealer = (
-            f"{who} learnt the number of images and nothing else. This holds while all follow the protocol "
+            f"{who} {learnt} the number of images and nothing else. This holds while all follow the protocol "
             "and who deals works with neither side: a dealer and a model's owner who pool what they hold "
             "see the picture. "
         )
-        if word(result, "dealer", "local") == "local":
-            dealer += "In this run all three were processes of one machine. "
     return (
-        f"{model}{dealer}The answers were opened on the patient's machine alone, which made the masks and this page; "
-        "the weights stayed with the model's owner."
+        f"{model}{dealer}The answers {were} opened on the patient's machine alone, which {made} the masks and this "
+        f"page; the weights {stayed} with the model's owner."
     )
 
 
@@ -183,5 +191,5 @@ def _skipped(result: Mapping[str, Any]) -> str:
     left = number(result, "images_skipped")
     if left is None or left < 1:
         return ""
-    told = "which told the owner which slices hold one grey alone"
+    told = "which tells the owner which slices hold one grey alone"
     return f"{plural(int(left), 'image')} were left out with the patient's leave, {told}. "

@@ -47,7 +47,7 @@ def render(
             section("learnt", "Who learnt what", h("p", {}, said.who_learnt(result))),
         ),
         h("footer", {}, "Made by CrypDoc on the patient's machine. ", facts.NOT_ADVICE),
-        *_data(study, counts, sheets),
+        *_data(said.number(result, "voxel_ml"), study, counts, sheets),
         h("script", {}, raw(script)),
     ]
     head = _head(title, style, script)
@@ -155,7 +155,7 @@ def _viewer(study: Study, counts: Sequence[Counts], sheets: Sequence[Sheets]) ->
         {"class": "stage", "hidden": True},
         h("canvas", {"id": "stage", "tabindex": "0", "role": "img", "aria-describedby": "how"}),
     )
-    charts = [_chart(c, s, index == 0) for index, (c, s) in enumerate(zip(counts, sheets, strict=True))]
+    charts = [_chart(c, s) for c, s in zip(counts, sheets, strict=True)]
     desk = h("div", {"class": "desk"}, _axes(sheets), charts, _slider(), _toggles(study.labels is not None))
     how = "Wheel, arrow keys, a sideways drag on the picture or a click on the chart go from slice to slice."
     return section(
@@ -241,7 +241,7 @@ def _toggles(with_labels: bool) -> Html:
     return h("fieldset", {"class": "toggles", "hidden": True}, h("legend", {}, "Shown"), boxes, fill)
 
 
-def _chart(counts: Counts, sheet: Sheets, first: bool) -> Html:
+def _chart(counts: Counts, sheet: Sheets) -> Html:
     """Infection as percent of lung in each slice along one axis."""
     plane, percents = sheet.plane, counts.percents()
     known = [value for value in percents if value is not None]
@@ -323,9 +323,15 @@ def _computed(result: Mapping[str, Any], with_labels: bool) -> Html:
     )
 
 
-def _data(study: Study, counts: Sequence[Counts], sheets: Sequence[Sheets]) -> list[Html]:
-    """The packed slices and what the script must know of them. None of these blocks is a program."""
-    voxel = study.spacing[0] * study.spacing[1] * study.spacing[2] / 1000
+def _data(
+    voxel_ml: float | None, study: Study, counts: Sequence[Counts], sheets: Sequence[Sheets]
+) -> list[Html]:
+    """The packed slices and what the script must know of them. None of these blocks is a program.
+
+    voxel_ml: of one voxel; without it the axes count as being at right angles.
+    """
+    upright = study.spacing[0] * study.spacing[1] * study.spacing[2] / 1000
+    voxel = voxel_ml if voxel_ml is not None and voxel_ml > 0 else upright
     known = {
         "planes": [_plane(study, c, s, voxel) for c, s in zip(counts, sheets, strict=True)],
         "across": ACROSS,

@@ -60,6 +60,7 @@ def sample() -> dict[str, Any]:
             for axis, count in zip("xyz", SHAPE, strict=True)
         ],
         "images": 120,
+        "voxel_ml": 0.00675,
         "images_skipped": 0,
         "lung_ml": 434.4,
         "infection_ml": 54.3,
@@ -226,13 +227,37 @@ def test_null_dice_are_said_in_words(tmp_path: Path) -> None:
     [
         ({"engine": "plain", "dealer": "none"}, "whoever ran the networks learnt everything"),
         ({"engine": "blind", "dealer": "none"}, "There was no dealer."),
-        ({"engine": "blind", "dealer": "local"}, "The dealer learnt the number of images"),
+        ({"engine": "blind", "dealer": "local"}, "The dealer learns the number of images"),
+        ({"engine": "blind", "dealer": "local"}, "nothing was hidden from whoever runs it"),
+        ({"engine": "blind", "dealer": "none"}, "nothing was hidden from whoever runs it"),
+        ({"engine": "crypten", "dealer": None}, "nothing was hidden from whoever runs it"),
+        ({"engine": "blind", "dealer": "0xA"}, "The dealer learnt the number of images"),
+        ({"engine": "blind", "dealer": "0xA"}, "the weights stayed with the model's owner"),
         ({"engine": "strange"}, "cannot say who learnt what"),
         ({"images_skipped": 20}, "20 images were left out with the patient's leave"),
     ],
 )
 def test_who_learnt_what(tmp_path: Path, changes: dict[str, Any], told: str) -> None:
     assert told in write(tmp_path, {**sample(), **changes}).words
+
+
+def test_the_weights_stayed_hidden_in_the_network_alone(tmp_path: Path) -> None:
+    for dealer in ("local", "none"):
+        assert "stayed with" not in write(tmp_path, {**sample(), "dealer": dealer}).words
+    assert "one machine" not in write(tmp_path, {**sample(), "dealer": "0xA"}).words
+
+
+@pytest.mark.parametrize(
+    ("told", "voxel"),
+    [({"voxel_ml": None}, 0.00675), ({"voxel_ml": 0.005}, 0.005), ({"voxel_ml": 0}, 0.00675)],
+)
+def test_slices_are_measured_with_the_voxel_of_the_result(
+    tmp_path: Path, told: dict[str, Any], voxel: float
+) -> None:
+    known = write(tmp_path, {**sample(), **told}).known
+    axial = known["planes"][0]["ml"]
+    assert axial[5] == pytest.approx(6 * 4 * voxel, abs=0.0006)
+    assert sum(axial) == pytest.approx(6 * 4 * 7 * voxel, abs=0.006)
 
 
 def test_an_empty_mask_and_an_empty_lung(tmp_path: Path) -> None:
