@@ -105,9 +105,7 @@ class Hands:
         topology = Topology.decode(order.topology)
         self.register.sync(model.peer, order.network, order.batch, wish.kept)
         count, size = wish.count + wish.checked, tape_bytes(topology, order.batch)
-        objection = self.register.objection(model.peer, count, size, self._now())
-        if size > MOST_TAPE_BYTES:
-            objection = f"a tape of {size} bytes is too long"
+        objection = too_long(order) or self.register.objection(model.peer, count, size, self._now())
         if objection:
             await model.send(dealing.sorry(objection))
             return 0
@@ -131,6 +129,12 @@ class Hands:
             dealing.opened([self.seeds(n, model.peer, order.network, order.batch) for n in names])
         )
         return count
+
+
+def too_long(order: dealing.Order) -> str:
+    """Why a tape is too long to be dealt, or "". Raises `ProtocolError` for a topology that is none."""
+    size = tape_bytes(Topology.decode(order.topology), order.batch)
+    return f"a tape of {size} bytes is too long" if size > MOST_TAPE_BYTES else ""
 
 
 def tape_bytes(topology: Topology, batch: int) -> int:

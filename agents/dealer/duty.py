@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import ClassVar
 
-from agents.dealer.dealing import Hands
+from agents.dealer.dealing import Hands, too_long
 from agents.dealer.register import Limits, Register
 from agents.engine import dealing
 from agents.engine.blind import purpose
@@ -15,7 +16,7 @@ from agents.engine.store import Pending
 from agents.wire.channel import Channel
 from contracts.bindings.models import PurchaseState
 from protocols.case.dealer import MACHINE, DealerCase
-from protocols.case.volume import MAX_IMAGES, suite_identity
+from protocols.case.volume import MAX_DEALT, suite_identity
 from protocols.dialogues import Said
 from protocols.effects import Event
 from protocols.errors import ProtocolError, WireError
@@ -71,11 +72,15 @@ class DealerDuty(Duty[DealerCase]):
         return DealerCase(key, "asked", session, case_id, network, sender, patient, said.thread)
 
     async def do_check_purchase(self, pending: Pending) -> Event:
-        """Is the session paid for, by a quote that names this dealer?"""
+        """Is the session paid for, by a quote that names this dealer and is of the model that asks?"""
         body = pending.effect.body
+        case = self.core.state(pending.case_key)
+        assert case is not None
         purchase = await self.ask(self.contracts.models.purchase_of(body["case_id"], body["network"]))
         paid = (
-            purchase.state in (PurchaseState.HELD, PurchaseState.RELEASED) and purchase.dealer == self.address
+            purchase.state in (PurchaseState.HELD, PurchaseState.RELEASED)
+            and purchase.dealer == self.address
+            and purchase.model == case.model
         )
         return Event("purchase", {"paid": paid, "session": body["session"]}, f"{pending.effect.id}/done")
 
@@ -126,14 +131,17 @@ class DealerDuty(Duty[DealerCase]):
             await to_model.send(dealing.sorry("these networks are not those of the suite that was paid for"))
             raise ProtocolError("the model wants other networks dealt than were paid for")
         await to_model.send(dealing.agreed())
-        sent = tapes = 0
+        sent = images = 0
         theirs = self.switchboard.take(patient, purpose("seed", session), SESSION_PATIENCE)
         async with await theirs as to_patient:
             while (order := dealing.read_next_order(await to_model.recv(ORDER_PATIENCE))) is not None:
-                tapes += 1
-                if order.network not in members.values() or tapes > MAX_IMAGES:
-                    await to_model.send(dealing.sorry("this tape is not one that was paid for"))
-                    raise ProtocolError("the model wants a tape that was not paid for")
+                images += order.batch
+                fault = await asyncio.to_thread(too_long, order)
+                if order.network not in members.values() or images > MAX_DEALT:
+                    fault = "this tape is not one that was paid for"
+                if fault:
+                    await to_model.send(dealing.sorry(fault))
+                    raise ProtocolError(f"the model wants what is not dealt: {fault}")
                 seeds, pads = await self.hands.live(order, to_model)
                 point("before-write", "batch")
                 await to_patient.send(dealing.seed_given(seeds.name, seeds.patient, order.batch))

@@ -22,6 +22,7 @@ from typing import Any
 from protocols.blind.dealer import TapeSeeds
 from protocols.blind.schedule import MAX_BATCH
 from protocols.blind.secret import Secret
+from protocols.case.volume import AXES, TASKS
 from protocols.codec import decode, encode
 from protocols.errors import ProtocolError
 
@@ -161,7 +162,10 @@ def read_suite_order(frame: bytes) -> dict[tuple[str, str], bytes]:
         raise ProtocolError("the networks of a suite are malformed")
     if any(not isinstance(part, str) for row in rows for part in row[:2]):
         raise ProtocolError("the networks of a suite are malformed")
-    return {(task, axis): _key(name) for task, axis, name in rows}
+    found = {(task, axis): _key(name) for task, axis, name in rows}
+    if len(found) != len(rows) or any(task not in TASKS or axis not in tuple(AXES) for task, axis in found):
+        raise ProtocolError("a suite has one network for a task and an axis, and no others")
+    return found
 
 
 def read_next_order(frame: bytes) -> Order | None:
@@ -182,6 +186,11 @@ def read_stock_order(frame: bytes) -> StockOrder:
 def read_tape_named(frame: bytes) -> bytes:
     """A tape's name. Raises `ProtocolError`."""
     return _key(_value(frame, {"tape": 2}, "a tape's name")[1])
+
+
+def tape_of(word: list[Any]) -> bytes:
+    """A tape's name, from the word `tape` between the sessions of a volume. Raises `ProtocolError`."""
+    return _key(word[1])
 
 
 def read_seed(frame: bytes) -> tuple[bytes, bytes, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,7 +20,7 @@ from agents.model.keeper import Keeper
 from agents.model.probes import probes_of
 from agents.model.tapes import Tape
 from agents.wire.channel import Channel
-from contracts.bindings.models import PurchaseState
+from contracts.bindings.models import Purchase, PurchaseState
 from models.zoo import load_network
 from protocols.blind.audit import MOST_SLOTS
 from protocols.blind.estimate import Speed, estimate
@@ -57,6 +58,7 @@ class ModelDuty(Duty[ModelCase]):
         super().__init__(setup)
         self._registered = asyncio.Event()
         self._weights: dict[str, ModelWeights] = {}
+        self._weighing = threading.Lock()
         self._speed: Speed | None = setup.options.get("speed")
         self._probes: dict[str, Any] | None = None
         self.keeper = Keeper(self, setup.data / "tapes", int(setup.options.get("tape_budget", 0)))
@@ -182,9 +184,12 @@ class ModelDuty(Duty[ModelCase]):
 
     def _weights_for(self, dealer: str) -> ModelWeights:
         """Made once a dealer. Heavy: not on the event loop."""
-        if dealer not in self._weights:
-            self._weights = {dealer: ModelWeights(self.network, self.dealer_seed(dealer))}
-        return self._weights[dealer]
+        with self._weighing:
+            found = self._weights.get(dealer)
+            if found is None:
+                found = ModelWeights(self.network, self.dealer_seed(dealer))
+                self._weights = {dealer: found}
+            return found
 
     async def do_quote(self, pending: Pending) -> Event:
         """Sign an offer for one case, once the network is registered: a purchase before would be refused."""
@@ -247,13 +252,29 @@ class ModelDuty(Duty[ModelCase]):
 
     # ---- the session
     async def do_check_purchase(self, pending: Pending) -> Event:
-        """Is this case's prediction paid for?"""
+        """Is this case's prediction paid for, by its own account, as it was quoted, and for this wallet?"""
         body = pending.effect.body
         purchase = await self.ask(self.contracts.models.purchase_of(body["case_id"], body["network"]))
+        case = self.core.state(pending.case_key)
+        assert case is not None
         paid = (
-            purchase.state in (PurchaseState.HELD, PurchaseState.RELEASED) and purchase.model == self.address
+            purchase.state in (PurchaseState.HELD, PurchaseState.RELEASED)
+            and purchase.model == self.address
+            and purchase.patient == body["account"]
+            and _as_quoted(purchase, case.quote)
+            and self._claim(body["case_id"], body["network"], case.patient)
         )
-        return Event("purchase", {"paid": paid, "session": body["session"]}, f"{pending.effect.id}/done")
+        released = purchase.state is PurchaseState.RELEASED
+        told = {"paid": paid, "released": released, "session": body["session"]}
+        return Event("purchase", told, f"{pending.effect.id}/done")
+
+    def _claim(self, case_id: int, network: bytes, wallet: str) -> bool:
+        """Whether a paid purchase is this wallet's: it is the first one's that came with it, and stays so."""
+        name = f"purchase/{case_id:x}/{network.hex()}"
+        first = self.store.meta(name)
+        if first is None:
+            self.store.set_meta(name, wallet)
+        return first in (None, wallet)
 
     async def do_host(self, pending: Pending) -> Event:
         """Run the model's side of one session. It is never run twice: another try is another session."""
@@ -342,6 +363,12 @@ class ModelDuty(Duty[ModelCase]):
             "earned": ("receipt.earned", "the fee is earned"),
             "refused": ("quote.refused", f"turned a wish away: {after.objection}"),
         }.get(after.phase)
+
+
+def _as_quoted(purchase: Purchase, quote: dict[str, Any]) -> bool:
+    """Whether what was paid is what this owner signed for that case."""
+    told = (purchase.price, purchase.dealer_fee, purchase.dealer)
+    return told == tuple(quote.get(name) for name in ("price", "dealer_fee", "dealer"))
 
 
 def _images(count: int) -> str:

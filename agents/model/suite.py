@@ -8,6 +8,7 @@ tapes, so none is kept ahead (see docs/tapes.md). What the owner learns: the num
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,10 +26,10 @@ from protocols.blind.messages import Role
 from protocols.blind.model import ModelParty
 from protocols.blind.session import UsedSessions
 from protocols.blind.weights import ModelWeights
-from protocols.case.model import ModelCase
+from protocols.case.model import ModelCase, all_done
 from protocols.case.volume import MAX_IMAGES, allowance
 from protocols.effects import Event
-from protocols.errors import ProtocolError, UserError
+from protocols.errors import ProtocolError, UserError, WireError
 
 FIELD = "chest radiology"
 NEXT_BATCH = 300.0  # seconds that a patient has between two batches
@@ -53,6 +54,7 @@ class SuiteDuty(ModelDuty):
         )
         self.card: Any = SimpleNamespace(name=self.suite.name, specialty=FIELD, summary=lambda: summary)
         self._held: tuple[tuple[str, bytes], ModelWeights] | None = None
+        self._preparing = threading.Lock()
 
     def __init__(self, setup: Any) -> None:
         setup.options["tape_budget"] = 0  # dealt live alone
@@ -91,7 +93,7 @@ class SuiteDuty(ModelDuty):
             return f"images of side {plan.grid} are not evaluated here, but of {min(sides)}", 1, {}
         if plan.images > self.most:
             return f"the volume has {plan.images} images, and the limit is {self.most}", 1, {}
-        if not plan.images or plan.batch > MOST_BATCH:
+        if plan.images < 1 or plan.batch > MOST_BATCH:
             return f"a batch is 1 to {MOST_BATCH} images", 1, {}
         volume = {"plan": plan.to_plain(), "images": plan.images, "batches": sum(1 for _ in plan.batches())}
         return "", plan.images, volume
@@ -136,7 +138,21 @@ class SuiteDuty(ModelDuty):
 
     # ---- the session
     async def host(self, key: str, body: dict[str, Any]) -> tuple[int, int]:
-        """Serve the batches that the patient names until it has all. Nothing is opened here: the bucket is 0."""
+        """Serve the batches that the patient names until it has all. Nothing is opened here: the bucket is 0.
+
+        A patient who takes every batch and leaves without a word has what it paid for.
+        """
+        try:
+            return 0, await self._serve(key, body)
+        except (ProtocolError, WireError) as error:
+            case = self.core.state(key)
+            if case is None or not all_done(case):
+                raise
+            self.tell("blind.left", f"all batches were evaluated, though the session broke: {error}", key)
+            return 0, 0
+
+    async def _serve(self, key: str, body: dict[str, Any]) -> int:
+        """One session; bytes moved."""
         session, dealer = self.thread_of(body["session"]), body["dealer"]
         members = {place: n.network.network_hash() for place, n in self.suite.networks.items()}
         moved = 0
@@ -151,15 +167,18 @@ class SuiteDuty(ModelDuty):
                     plan = Plan.from_plain(body["volume"]["plan"])
                     serving = Serving(self, key, body, plan, to_dealer, to_patient)
                     moved = await serving.run()
-        return 0, moved
+        return moved
 
     def weights_of(self, member: SegNetwork, dealer: str) -> ModelWeights:
         """Those of one network, prepared for sessions with one dealer; the last ones are kept. Heavy."""
         name = (dealer, member.network.network_hash())
-        if self._held is None or self._held[0] != name:
-            self._held = None
-            self._held = (name, ModelWeights(member.network, self.member_seed(member, dealer)))
-        return self._held[1]
+        with self._preparing:
+            if self._held is not None and self._held[0] == name:
+                return self._held[1]
+            self._held = None  # so that there are never two at once
+            weights = ModelWeights(member.network, self.member_seed(member, dealer))
+            self._held = (name, weights)
+            return weights
 
     def member_seed(self, member: SegNetwork, dealer: str) -> bytes:
         """The seed of one network's pad, shared with one dealer."""
@@ -199,9 +218,11 @@ class Serving:
                 raise
             member = self.duty.suite.of(self.plan, self.batches[number].sweep)
             weights = await asyncio.to_thread(self.duty.weights_of, member, self.body["dealer"])
+            self._reserve()
             moved += await self._batch(number, member, weights)
             point("before-write", "batch")
-            self.duty.core.apply(self.key, Event("progressed", {"session": self.body["session"]}))
+            told = {"session": self.body["session"], "number": number}
+            self.duty.core.apply(self.key, Event("progressed", told))
             point("after-write", "batch")
 
     def _number(self, word: list[Any]) -> int:
@@ -212,19 +233,33 @@ class Serving:
         elif not 0 <= word[1] < len(self.batches) or word[2] != self.batches[word[1]].count:
             fault = "the batch is not one of the plan that was paid for"
         else:
-            state = self.duty.core.state(self.key)
-            if state is None or state.served >= allowance(self.body["volume"]):
-                fault = "more batches were asked for than were paid for"
+            fault = self._objection()
         if fault:
             raise ProtocolError(fault, "ask for those of the plan")
         return int(word[1])
+
+    def _objection(self) -> str:
+        """Why this session serves no further batch, or ""."""
+        state = self.duty.core.state(self.key)
+        if state is None or state.phase != "hosting" or state.session != self.body["session"]:
+            return "another session of this volume was begun since"
+        if state.served >= allowance(self.body["volume"]):
+            return "more batches were asked for than were paid for"
+        return ""
+
+    def _reserve(self) -> None:
+        """Count a batch before anything of it leaves, so that no two sessions have the same one for nothing."""
+        fault = self._objection()
+        if fault:
+            raise ProtocolError(fault, "ask for those of the plan")
+        self.duty.core.apply(self.key, Event("reserved", {"session": self.body["session"]}))
 
     async def _batch(self, number: int, member: SegNetwork, weights: ModelWeights) -> int:
         duty, dealer = self.duty, self.body["dealer"]
         count, name = self.batches[number].count, member.network.network_hash()
         order = dealing.Order(member.network.topology.encode(), name, duty.member_seed(member, dealer), count)
         await self.to_dealer.channel.send(dealing.deal_order(order))
-        tape = bytes((await self.to_dealer.hear("tape", 2))[1])
+        tape = dealing.tape_of(await self.to_dealer.hear("tape", 2))
         use_tape(duty.store, tape, dealer, name, count)
         session = duty.thread_of(f"{self.body['session']}/{number}")
         party = ModelParty(weights, session, tape, UsedSessions(), count)

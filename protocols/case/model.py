@@ -1,7 +1,7 @@
 """A model owner's side: quote, check the payment, run the session with the dealer, sign the receipt.
 
     asked -> offered -> checking -> arranging -> hosting -> receipted -> earned
-    (`refused` when the owner's terms do not fit, `lapsed` when an offer was not taken up in time)
+    (`refused` when the owner's terms do not fit, `lapsed` when an offer was not paid in time, or its money taken back)
 
 The model learns that somebody with a case account wants a prediction, and in the end the confidence bucket.
 It never learns the scan, the logits or the diagnosis.
@@ -14,10 +14,12 @@ from typing import Any
 
 from protocols.case import steps
 from protocols.case.authority import speaks_for
-from protocols.effects import Event, Machine, Step, stay
+from protocols.effects import Effect, Event, Machine, Step, stay
 
 MAX_SESSIONS = 6
 DEALER_PATIENCE = 30.0
+LOOK = "look"
+LOOK_SECONDS = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +27,9 @@ class ModelCase:
     """One prediction asked for by one case account. Plain values only.
 
     sessions: how many were begun; tries: in a row, without anything to show for it. batch: images of the purchase.
-    volume: {} for pictures, else plan, images and batches of it; served: its batches that were evaluated, repeated ones
-    too.
+    paid: whether the purchase was ever seen paid, looked: when it was looked up since. volume: {} for pictures, else
+    plan, images and batches of it; served: its batches that were begun, repeated ones too; done: those that were
+    evaluated, a bit each.
     """
 
     key: str
@@ -52,6 +55,9 @@ class ModelCase:
     tries: int = 0
     volume: dict[str, Any] = field(default_factory=dict)
     served: int = 0
+    done: bytes = b""
+    paid: bool = False
+    looked: float = 0.0
 
 
 Out = Step[ModelCase]
@@ -93,22 +99,25 @@ def _begun(case: ModelCase, event: Event) -> Out:
         tries=case.tries + 1,
         since=float(event.body["now"]),
     )
-    check = {
-        "case_id": case.case_id,
-        "network": case.network,
-        "session": case.session,
-        "account": case.account,
-    }
-    return case, [steps.task(case.key, "check_purchase", case.session, check)]
+    return case, [_check(case, case.session, case.session)]
+
+
+def _check(case: ModelCase, session: str, step: str) -> Effect:
+    """The wish to know what is paid. session: whose answer it is, or `LOOK`."""
+    names = {"case_id": case.case_id, "network": case.network, "account": case.account}
+    return steps.task(case.key, "check_purchase", step, {**names, "session": session})
 
 
 def _checked(case: ModelCase, event: Event) -> Out:
+    if case.phase == "offered":
+        return _looked(case, event)
     if event.body["session"] != case.session:
         return case, []
     if not event.body["paid"]:
         reason = {"reason": "the prediction is not paid for on chain"}
         refuse = steps.say(case.key, "session", case.session, 2, "refuse", case.patient, reason, mine=False)
         return replace(case, phase="offered"), [refuse]
+    case = replace(case, paid=True)
     body = {
         "case_id": case.case_id,
         "session": case.session,
@@ -117,6 +126,15 @@ def _checked(case: ModelCase, event: Event) -> Out:
     }
     begin = steps.say(case.key, "session", f"{case.session}/deal", 1, "begin", case.dealer, body, mine=True)
     return replace(case, phase="arranging"), [begin]
+
+
+def _looked(case: ModelCase, event: Event) -> Out:
+    """Whether somebody who paid and has no session may still come: not when the money was taken back."""
+    if event.body["session"] != LOOK:
+        return case, []
+    if not event.body["paid"]:
+        return replace(case, phase="lapsed"), []
+    return (replace(case, phase="earned") if event.body["released"] else case), []
 
 
 def _dealer_ready(case: ModelCase, event: Event) -> Out:
@@ -150,9 +168,27 @@ def _give_up(case: ModelCase, why: str) -> Out:
     return replace(case, phase="offered", trouble=why), [refuse]
 
 
+def _reserved(case: ModelCase, event: Event) -> Out:
+    """A batch of a volume is about to be evaluated: it counts from now on, whatever becomes of it."""
+    if event.body["session"] != case.session:
+        return case, []
+    return replace(case, served=case.served + 1), []
+
+
 def _progressed(case: ModelCase, event: Event) -> Out:
-    """A batch of a volume was evaluated: it counts, whatever became of the session meanwhile."""
-    return replace(case, served=case.served + 1, tries=0), []
+    """A batch of a volume was evaluated: that is known from now on, whatever became of the session meanwhile."""
+    number = event.body.get("number")
+    if not case.volume or type(number) is not int or not 0 <= number < int(case.volume["batches"]):
+        return case, []
+    done = int.from_bytes(case.done, "little") | 1 << number
+    return replace(case, done=done.to_bytes(-(-done.bit_length() // 8), "little"), tries=0), []
+
+
+def all_done(case: ModelCase) -> bool:
+    """Whether every batch of a volume was evaluated at least once; False for a picture."""
+    return bool(case.volume) and int.from_bytes(case.done, "little").bit_count() >= int(
+        case.volume["batches"]
+    )
 
 
 def _hosted(case: ModelCase, event: Event) -> Out:
@@ -193,14 +229,17 @@ def _mined(case: ModelCase, event: Event) -> Out:
 def _tick(case: ModelCase, event: Event) -> Out:
     now = float(event.body["now"])
     if case.phase == "offered" and now > float(case.quote["valid_until"]):
-        return replace(case, phase="lapsed"), []
+        if not case.paid:
+            return replace(case, phase="lapsed"), []
+        if now - case.looked > LOOK_SECONDS:
+            return replace(case, looked=now), [_check(case, LOOK, f"{LOOK}/{int(now)}")]
     if case.phase == "arranging" and now - case.since > DEALER_PATIENCE:
         return _give_up(case, "the dealer did not answer")
     return case, []
 
 
 def _counted(phase: str) -> dict[str, frozenset[str]]:
-    """A batch counts in any phase: whoever begins another session meanwhile gets nothing for it."""
+    """A batch was evaluated in any phase, though its patient began another session meanwhile."""
     return {"progressed": stay(phase)}
 
 
@@ -212,6 +251,7 @@ MACHINE: Machine[ModelCase] = Machine(
         "offered": {
             "quote.decline": stay("lapsed"),
             "session.begin": stay("offered", "checking"),
+            "purchase": stay("offered", "lapsed", "earned"),
             "tick": stay("offered", "lapsed"),
             **_counted("offered"),
         },
@@ -230,6 +270,7 @@ MACHINE: Machine[ModelCase] = Machine(
         "hosting": {
             "session.begin": stay("hosting", "checking"),
             "session.ready": stay("hosting"),
+            "reserved": stay("hosting"),
             **_counted("hosting"),
             "hosted": stay("hosting"),
             "host_failed": stay("hosting", "offered"),
@@ -256,6 +297,7 @@ MACHINE: Machine[ModelCase] = Machine(
         "purchase": _checked,
         "session.ready": _dealer_ready,
         "session.refuse": _dealer_refused,
+        "reserved": _reserved,
         "progressed": _progressed,
         "hosted": _hosted,
         "host_failed": _host_failed,

@@ -23,7 +23,11 @@ MAX_IMAGES = 4096
 """Images of one volume, at most: what one purchase can be for."""
 
 SPARE = 8
-"""Batches beyond those paid for that a model evaluates again, for sessions that broke in the middle of one."""
+"""Batches beyond those paid for that a model evaluates again, for sessions that broke in the middle of one: so many,
+or a quarter when that is more, and never more than were paid for."""
+
+MAX_DEALT = MAX_IMAGES + MAX_IMAGES // 4 + 16 * SPARE
+"""Images for which a dealer makes tapes in one session: a whole volume, and what broken batches may cost."""
 
 SEVERITIES = ("none", "mild", "moderate", "severe", "critical", "unknown")
 FINDINGS = ("severity", "percent", "lung_ml", "infection_ml")
@@ -43,7 +47,8 @@ def suite_identity(networks: Mapping[tuple[str, str], bytes]) -> bytes:
 
 def allowance(volume: Mapping[str, Any]) -> int:
     """Batches that a purchase pays for, with those that broken sessions may cost."""
-    return int(volume["batches"]) + max(SPARE, int(volume["batches"]) // 4)
+    batches = int(volume["batches"])
+    return batches + max(min(SPARE, batches), batches // 4)
 
 
 def check_offer(volume: Mapping[str, Any], body: Mapping[str, Any], identity: bytes) -> None:

@@ -86,7 +86,10 @@ WISHES: dict[str, tuple[dict[str, Any], str]] = {
     "a batch that is too large": (asked(make_plan(8, "z", batch=MOST_BATCH + 1)), f"1 to {MOST_BATCH}"),
     "audit slots": (asked(make_plan(8, "z"), slots=4), "audit slots are not offered"),
     "a picture": ({"slots": 0}, "volumes, not pictures"),
-    "every image left out": (asked(make_plan(4, "z", skipped={"z": (0, 1, 2, 3)})), "a batch is"),
+    "every image left out": (
+        {"volume": {**make_plan(4, "z").to_plain(), "skipped": {"z": [0, 1, 2, 3]}}, "slots": 0},
+        "leaves out every image",
+    ),
     "no plan": ({"volume": {"grid": 128}, "slots": 0}, "not a plan"),
     "a plan of lies": (
         {"volume": {**make_plan(8, "z").to_plain(), "slices": -5}, "slots": 0},
@@ -130,7 +133,8 @@ def test_the_proposal_proves_what_its_id_stands_for(owner: SuiteDuty, folder: Pa
 def serving(owner: Any, served: int = 0) -> Serving:
     plan = make_plan(6, "z", batch=4)
     volume = {"plan": plan.to_plain(), "images": plan.images, "batches": 4}
-    owner.core = SimpleNamespace(state=lambda key: SimpleNamespace(served=served))
+    state = SimpleNamespace(served=served, session="s", phase="hosting")
+    owner.core = SimpleNamespace(state=lambda key: state)
     body = {"session": "s", "dealer": "0x" + "22" * 20, "volume": volume}
     nobody: Any = None
     return Serving(owner, "key", body, plan, nobody, nobody)
@@ -186,6 +190,9 @@ def test_orders_for_a_suite_go_there_and_back() -> None:
         ["suite", [["lung", "z"]]],
         ["suite", [["lung", "z", b"short"]]],
         ["suite", [[1, 2, b"h" * 32]]],
+        ["suite", [["lung", "z", b"h" * 32], ["noise", "z", b"h" * 32]]],
+        ["suite", [["lung", "z", b"h" * 32], ["lung", "xy", b"h" * 32]]],
+        ["suite", [["lung", "z", b"h" * 32], ["lung", "z", b"i" * 32]]],
         ["suite"],
     ],
 )

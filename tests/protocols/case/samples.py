@@ -408,7 +408,12 @@ def _answers(kind: str, session: str, late: float) -> Iterator[dict[str, Any]]:
         "recovered": [{"found": False}, {"found": True, "code": 9, "confidence": 80, "salt": b"s" * 32}],
         "attested": [{"signature": b"g" * 64, "thread": "d", "to": ME}],
         "quoted": [{"proposal": proposal(), "now": NOW}],
-        "purchase": [{"paid": paid, "session": session} for paid in (True, False)],
+        "purchase": [
+            {"paid": paid, "released": paid and said == "look", "session": said}
+            for paid in (True, False)
+            for said in (session, "look")
+        ],
+        "reserved": [{"session": session}],
         "hosted": [{"session": session, "bucket": 1, "bytes": 5}],
         "host_failed": [{"session": session, "reason": "cut", "now": NOW}],
         "receipt_signed": [{"session": session, **receipt(), "claim_after": 90.0, "now": NOW}],

@@ -173,23 +173,28 @@ def test_the_receipt_says_bucket_zero_and_opens_the_case() -> None:
 
 def test_a_model_counts_what_it_served_whatever_became_of_it() -> None:
     case = model_case("hosting", volume=VOLUME, tries=3)
-    case, _ = MODELS.reduce(case, session_event("progressed", case))
-    case, _ = MODELS.reduce(case, session_event("progressed", case))
+    case, _ = MODELS.reduce(case, session_event("reserved", case))
+    case, _ = MODELS.reduce(case, session_event("progressed", case, number=0))
+    case, _ = MODELS.reduce(case, session_event("reserved", case))
     case, _ = MODELS.reduce(case, session_event("host_failed", case, reason="cut"))
     assert (case.served, case.tries, case.phase) == (2, 0, "offered")
 
 
 @pytest.mark.parametrize("phase", ["offered", "checking", "arranging", "hosting", "receipted", "earned"])
-def test_a_batch_counts_whatever_phase_the_patient_moved_the_case_to(phase: str) -> None:
-    """Else a patient could begin another session in the middle of each batch and have it for nothing."""
-    case, _ = MODELS.reduce(
-        model_case(phase, volume=VOLUME, served=5), Event("progressed", {"session": "old"})
-    )
-    assert (case.served, case.phase) == (6, phase)
+def test_a_batch_is_known_whatever_phase_the_patient_moved_the_case_to(phase: str) -> None:
+    """Else a patient could begin another session in the middle of each batch, and its model were never paid."""
+    case = model_case(phase, volume=VOLUME, served=5)
+    for number in (1, 1, 0):
+        assert not model.all_done(case)
+        case, _ = MODELS.reduce(case, Event("progressed", {"session": "old", "number": number}))
+    assert model.all_done(case)
+    assert (case.served, case.phase) == (5, phase)
 
 
 def test_what_a_purchase_allows() -> None:
-    assert allowance({"batches": 2}) == 2 + SPARE
+    assert allowance({"batches": 1}) == 2
+    assert allowance({"batches": 2}) == 4
+    assert allowance({"batches": 20}) == 20 + SPARE
     assert allowance({"batches": 400}) == 500
 
 
