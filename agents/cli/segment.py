@@ -181,6 +181,7 @@ def report(told: dict[str, Any]) -> str:
     """The figures, for a person."""
     share = told["infection_percent_of_lung"]
     lung = told["lung"]
+    engine = told["engine"] + (" without a dealer" if told["dealer"] == "none" else "")
     lines = [
         f"volume       {told['volume']}, {'x'.join(map(str, told['shape']))} voxels",
         f"lung         {told['lung_ml']:.0f} ml",
@@ -199,7 +200,7 @@ def report(told: dict[str, Any]) -> str:
     if drawn:
         lines.append(f"against labels  {', '.join(drawn)}")
     lines += [
-        f"engine       {told['engine']}{' without a dealer' if told['dealer'] == 'none' else ''}, {told['images']} images: {told['seconds']:.1f} s, "
+        f"engine       {engine}, {told['images']} images: {told['seconds']:.1f} s, "
         f"{told['bytes'] / 1e6:.1f} MB",
         f"an image     {told['seconds_per_image']:.3f} s, {told['bytes_per_image'] / 1e6:.2f} MB",
     ]
