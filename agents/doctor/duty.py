@@ -13,6 +13,7 @@ from agents.engine.store import Pending
 from agents.framework.decision import AttestWish
 from contracts.bindings.doctors import Application, DoctorState, SignedCredential
 from contracts.bindings.events import Drawn
+from protocols.case.authority import speaks_for
 from protocols.case.contact import language_of
 from protocols.case.doctor import MACHINE, DoctorCase, DoctorPolicy, ballot
 from protocols.case.steps import transact
@@ -133,7 +134,11 @@ class DoctorDuty(Duty[DoctorCase]):
 
     # ---- conversations
     def accept(self, sender: str, said: Said) -> DoctorCase | None:
-        """A patient delivers a scan for a seat that we hold, or shows what the model found in it."""
+        """A patient delivers a scan for a seat that we hold, or shows what the model found in it.
+
+        A scan is taken from whoever speaks for the case account, a mask from whoever delivered the scan, and one alone:
+        of a stranger's message nothing is written down.
+        """
         case_id, round_ = said.body.get("case_id"), said.body.get("round")
         if (
             said.conversation not in ("delivery", "disclosure")
@@ -141,7 +146,13 @@ class DoctorDuty(Duty[DoctorCase]):
             or not isinstance(round_, int)
         ):
             return None
-        return self.core.state(f"{case_id:x}/{round_}")
+        case = self.core.state(f"{case_id:x}/{round_}")
+        if case is None:
+            return None
+        if said.conversation == "disclosure":
+            return case if sender == case.patient and not case.mask else None
+        authority = said.body.get("authority")
+        return case if speaks_for(authority, case.case_id, sender, case.case_account) else None
 
     async def do_read(self, pending: Pending) -> Event:
         """Have the scan read, and derive the salt of the ballot."""
@@ -195,7 +206,8 @@ class DoctorDuty(Duty[DoctorCase]):
         """Told: each phase once. The verdict is not told before it is revealed."""
         if event.kind == "disclosure.show":
             what = "the patient shows what the model found; every vote of the round is sealed"
-            return ("reveal.shown", what) if after.mask else None
+            fresh = after.mask and (before is None or not before.mask)
+            return ("reveal.shown", what) if fresh else None
         if before is not None and before.phase == after.phase:
             return None
         result = after.result or {}

@@ -8,11 +8,11 @@ client, a libp2p node, a simulated network) is not its business.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
-from typing import Generic, TypeVar
+from dataclasses import fields, replace
+from typing import Any, Generic, TypeVar
 
 from agents.engine.faults import label, point
-from agents.engine.store import Pending, Store, ThreadRow
+from agents.engine.store import Pending, Store, ThreadRow, blob_name
 from protocols.codec import pack, unpack
 from protocols.dialogues import Said, follow
 from protocols.effects import CaseState, Effect, Event, Machine
@@ -22,7 +22,7 @@ S = TypeVar("S", bound=CaseState)
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 20.0
 _PICTURES = {"delivery.deliver": "scan", "disclosure.show": "mask"}
-"""Messages that bring a picture, which the log keeps as a blob."""
+"""Messages that bring a picture, which the log keeps as a blob when the state that follows names it."""
 
 
 class NotYet(ProtocolError):
@@ -141,7 +141,8 @@ class Core(Generic[S]):
                 raise ProtocolError(f"a {said.conversation} conversation about nothing that is known here")
         with self.store.transaction():
             key = row.case_key if row else fresh.key if fresh else ""
-            before = self.state(key) or fresh
+            known = self.state(key)
+            before = known or fresh
             if before is None:
                 return None
             early = not self.machine.answers(before.phase, event.kind)
@@ -149,12 +150,14 @@ class Core(Generic[S]):
                 raise NotYet(f"{event.kind} is not awaited in phase {before.phase}")
             self.store.first_time(event, key)
             if isinstance(picture := said.body.get(_PICTURES.get(event.kind, "")), bytes):
-                event = replace(event, body={**event.body, "blob": self.store.put_blob(picture)})
+                event = replace(event, body={**event.body, "blob": blob_name(picture)})
             self.store.save_thread(
                 ThreadRow(said.thread, opener, said.conversation, sender, key, said.performative, said.number)
             )
             after = self._step(before, event)
-        self._changed(after, None if fresh else before, event)
+            if isinstance(picture, bytes) and after is not before and _names(after, event.body["blob"]):
+                self.store.put_blob(picture)
+        self._changed(after, known, event)
         return after.key
 
     # ---- effects
@@ -179,3 +182,8 @@ class Core(Generic[S]):
         with self.store.transaction():
             self.store.postpone(pending.effect.id, now + pause, trouble)
         return pause
+
+
+def _names(state: Any, blob: bytes) -> bool:
+    """Whether a state names a blob. A picture that was refused is named by none, and is not kept."""
+    return any(getattr(state, field.name) == blob for field in fields(state))

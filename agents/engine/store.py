@@ -68,6 +68,11 @@ class ThreadRow:
     number: int
 
 
+def blob_name(data: bytes) -> bytes:
+    """The BLAKE2b-256 hash under which bytes are kept."""
+    return blake2b(data, digest_size=32).digest()
+
+
 class Store:
     """The log. All methods are synchronous and must be called from one thread.
 
@@ -245,7 +250,7 @@ class Store:
     # ---- blobs
     def put_blob(self, data: bytes) -> bytes:
         """Keep bytes under their BLAKE2b-256 hash, which is returned."""
-        name = blake2b(data, digest_size=32).digest()
+        name = blob_name(data)
         self._db.execute("INSERT OR IGNORE INTO blobs VALUES (?, ?)", (name, data))
         return name
 
