@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-import shutil
 import time
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,6 +15,7 @@ from agents.engine.blind import pump, purpose
 from agents.engine.duty import Duty, Setup
 from agents.engine.store import Pending
 from agents.patient.blind import BlindReader, seconds_told
+from agents.patient.leavings import clear, sweep
 from agents.patient.masked import MaskedCache
 from agents.patient.result import FINAL, market_record, write_result
 from agents.patient.wishes import Wishes as Wishes
@@ -46,9 +46,6 @@ GAS_RESERVE = 20_000_000
 """Gas units that a case account is given for its own transactions; what is left is swept back."""
 
 MASKED_BYTES = 256 << 20
-WORK = "work"
-"""Where a case's folder holds what a segmentation works on."""
-
 PICTURE_SIDE, PANEL_SIDE = 1024, 2048
 """Longest side of what the panel reads."""
 
@@ -77,6 +74,7 @@ class PatientDuty(Duty[PatientCase]):
         self._blind = BlindReader(self.store, self.masked)
         self._volumes: Segmenting | None = None
         self._reputations: dict[str, float] = {}
+        sweep(setup.data, self.core.states(open_only=True))
 
     @property
     def volumes(self) -> Segmenting:
@@ -98,8 +96,12 @@ class PatientDuty(Duty[PatientCase]):
 
         key = secrets.token_bytes(16)
         folder = self.setup.data / "cases" / key.hex()
-        await asyncio.to_thread(begin_work, folder, prepared)
-        return await self.begin(prepared.picture, wishes, key, prepared.facts)
+        try:
+            await asyncio.to_thread(begin_work, folder, prepared)
+            return await self.begin(prepared.picture, wishes, key, prepared.facts)
+        finally:
+            if self.core.state(key.hex()) is None:  # refused, or the disk is full
+                clear(self.setup.data, key.hex(), prepared.facts)
 
     async def begin(
         self, scan: Scan, wishes: Wishes, key: bytes = b"", volume: dict[str, Any] | None = None
@@ -352,9 +354,8 @@ class PatientDuty(Duty[PatientCase]):
         """Told: each phase once, and seats as they fill."""
         if after.phase in FINAL and (before is None or before.phase != after.phase):
             sizes = {"scan to the panel": len(self.store.blob(after.scan)) * len(after.delivered)}
-            folder = self.setup.data / "cases" / after.key
-            write_result(after, folder, sizes)
-            shutil.rmtree(folder / WORK, ignore_errors=True)  # a volume's images; its masks stay
+            clear(self.setup.data, after.key, after.volume)
+            write_result(after, self.setup.data / "cases" / after.key, sizes)
         if before is not None and before.phase == after.phase:
             if event.kind == "view" and after.delivered != before.delivered:
                 return "reading.sent", "sent the sealed scan to a doctor who took a seat"

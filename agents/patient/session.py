@@ -15,6 +15,7 @@ from agents.demo.screen import show_summary
 from agents.pages.patient import CaseState, PatientCase, PatientStatus, patient_app
 from agents.pages.serving import note_url, serve_again
 from agents.patient.duty import PatientDuty, Wishes
+from agents.patient.leavings import GIVEN
 from agents.patient.result import case_result
 from agents.progress import PHASES
 from agents.report.facts import agreement, certainty, spent_items
@@ -185,14 +186,14 @@ class PatientDesk:
         """Check a scan and begin its case. A volume is kept: its masks are written in its own form."""
         if self._field != VOLUMES and (self._field or not _may_be_volume(data)):
             return await self._duty.begin(await asyncio.to_thread(load_scan, data), self._wishes)
-        path = await asyncio.to_thread(keep_upload, self._duty.setup.data / "given", data)
+        path = await asyncio.to_thread(keep_upload, self._duty.setup.data / GIVEN, data)
         w = self._wishes
         chosen = {"axes": w.axes, "batch": w.batch, "skip_empty": w.skip_empty}
         try:
             field, given = await asyncio.to_thread(
                 read_given, path, {"specialty": self._field, "slice_": None, **chosen}
             )
-        except UserError:
+        except BaseException:
             shutil.rmtree(path.parent, ignore_errors=True)
             raise
         if isinstance(given, Scan):

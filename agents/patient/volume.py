@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,8 @@ from agents.engine.dealing import read_seed
 from agents.engine.faults import point
 from agents.engine.lanes import Lanes
 from agents.engine.used import use_tape
-from agents.patient.duty import WORK, PatientDuty
+from agents.patient.duty import PatientDuty
+from agents.patient.leavings import WORK
 from agents.patient.montage import montage, overlay
 from agents.wire.channel import Channel
 from models.scans import Scan
@@ -40,6 +42,8 @@ from protocols.blind.topology import Topology
 from protocols.case.volume import MAX_IMAGES, networks_of
 from protocols.effects import Event
 from protocols.errors import CrypDocError, ProtocolError, ScanError, UserError, WireError
+
+log = logging.getLogger(__name__)
 
 PATIENCE = 90.0
 PULSE = 60.0  # seconds between two signs of life, to the case's own log
@@ -297,20 +301,18 @@ class _Session:
             "lung_ml": int(masks.lung.sum()) * facts["voxel_ml"],
             "infection_ml": int(masks.infection.sum()) * facts["voxel_ml"],
         }
-        note = ""
+        findings["notes"] = [*facts["notes"], *([job.about["note"]] if job.about["note"] else [])]
         try:
             self._write(job, masks, findings)
-        except (CrypDocError, OSError) as error:
-            note = f"The mask could not be written in the volume's own form: {error}."
-        findings["notes"] = [
-            *facts["notes"],
-            *([job.about["note"]] if job.about["note"] else []),
-            *([note] if note else []),
-        ]
+        except (
+            Exception
+        ) as error:  # whatever it is: the inference is done and paid for, and is not done again
+            findings["notes"].append(_note("The masks or their page could not be written", error))
         return findings, overlay(png, layout, masks.lung, masks.infection)
 
     def _write(self, job: Job, masks: Masks, findings: dict[str, Any]) -> None:
-        """Masks and pages into the case's folder, in the volume's own frame. Needs the file that was given."""
+        """Masks and pages into the case's folder, in the volume's own frame. Needs the file that was given. What a
+        DICOM segmentation lacks becomes a note of the findings, and costs that file alone."""
         from agents.report.segmentation import write_pages
 
         facts, body = self.body["volume"], self.body
@@ -326,7 +328,10 @@ class _Session:
         write_nifti(masks.lung.astype(np.uint8), volume, folder / "lung.nii.gz")
         if volume.source.form == "DICOM":
             found = {"lung": masks.lung, "infection": masks.infection}
-            write_dicom_seg(found, volume, folder / "segmentation.dcm")
+            try:
+                write_dicom_seg(found, volume, folder / "segmentation.dcm")
+            except Exception as error:  # the NIfTI masks are there, and the pages follow
+                findings["notes"].append(_note("No DICOM segmentation was written", error))
         told = {
             "form": "CrypDoc segmentation v1",
             "volume": path.name,
@@ -342,5 +347,15 @@ class _Session:
             "infection_ml": findings["infection_ml"],
             "infection_percent_of_lung": findings["percent"],
             "severity": findings["severity"],
+            "notes": findings["notes"],
         }
         write_pages(folder, told, whole(volume), masks.lung, masks.infection, volume.spacing)
+
+
+def _note(what: str, error: Exception) -> str:
+    """A sentence for the patient about a file that there is not. What was not foreseen goes to the log in full."""
+    if isinstance(error, CrypDocError | OSError):
+        log.warning("%s: %s", what, error)
+        return f"{what}: {error}."
+    log.error("%s", what, exc_info=error)
+    return f"{what}, for a reason that was not foreseen ({type(error).__name__}); the agent's log has more."
