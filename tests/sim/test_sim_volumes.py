@@ -57,6 +57,18 @@ def test_who_dies_again_and_again_in_the_middle_of_a_volume(who: str, moment: st
     assert (result.outcome, result.faults) == ("done", [])
 
 
+@pytest.mark.parametrize(
+    ("who", "moment"), [("model 0", "after-write:batch"), ("dealer 0", "after-send:batch")]
+)
+def test_an_outage_of_minutes_costs_no_second_model(who: str, moment: str) -> None:
+    """Neither what was paid nor what is there of the volume is lost, though more time passes than six tries take."""
+    plan = two(3)
+    plan.crashes = [CrashPlan(who, moment, 2, 600.0)]
+    result = run(3, plan)
+    assert (result.outcome, result.faults, result.crashes) == ("done", [], 1)
+    assert told(result, "quotes.chosen") == 1
+
+
 # ---- models that are not what they sell
 def text(result: Result) -> str:
     """All that happened."""
@@ -106,7 +118,7 @@ def test_a_model_that_serves_other_networks_than_quoted_is_left() -> None:
 
     result = run(5, two(), rogue("weights_of", swapped))
     assert (result.outcome, result.faults) == ("done", [])
-    assert "choosing" not in text(result)
+    assert told(result, "quotes.chosen") == 2, "the first model, and after it the second"
     assert text(result).count("asking the model for a blind session") > 1
     assert "earned" in "".join(line for line in result.lines if " model 1 " in line)
 

@@ -12,6 +12,9 @@ from protocols.case.patient.state import (
     LONGEST_BREATH,
     MAX_SESSIONS,
     SESSION_PATIENCE,
+    STALL_PATIENCE,
+    STALLED_ARRANGING,
+    STALLED_BREATH,
     Out,
     PatientCase,
     note,
@@ -54,12 +57,14 @@ def bought(case: PatientCase, event: Event) -> Out:
 def _begin(case: PatientCase, now: float) -> Out:
     """A fresh session with the chosen model; its number makes its thread, its seeds and its pads fresh."""
     number, tries = case.sessions.get(case.model, 0) + 1, case.tries + 1
-    if tries > MAX_SESSIONS:
+    if tries > MAX_SESSIONS and not (_has_some(case) and now - case.progress_at <= STALL_PATIENCE):
         last = f"; the last one ended so: {case.trouble}" if case.trouble else ""
         return _next_model(
             case, now, f"{case.model} did not complete a session in {MAX_SESSIONS} tries{last}"
         )
     breath = min(LONGEST_BREATH, 2.0 * (tries - 1) ** 2)
+    if _has_some(case) and tries > 1:
+        breath = min(STALLED_BREATH, 5.0 * 4.0 ** min(tries - 2, 9))
     case = replace(
         case,
         sessions={**case.sessions, case.model: number},
@@ -81,8 +86,15 @@ def _begin(case: PatientCase, now: float) -> Out:
     return case, [begin]
 
 
+def _has_some(case: PatientCase) -> bool:
+    """Whether the chosen model has brought images of a volume: leaving it would lose them, and what was paid."""
+    return case.served.get("images", 0) > 0
+
+
 def _next_model(case: PatientCase, now: float, why: str) -> Out:
-    case = replace(case, bad_models=[*case.bad_models, case.model], trouble=why)
+    case = replace(case, bad_models=[*case.bad_models, case.model], trouble=why, progress_at=0.0)
+    if case.served:  # another model's suite begins with the first image
+        case = replace(case, served={**case.served, "images": 0})
     after, effects = choose(case, now)
     return after, effects
 
@@ -122,7 +134,10 @@ def session_refused(case: PatientCase, event: Event) -> Out:
 def arrange_tick(case: PatientCase, event: Event) -> Out:
     now = float(event.body["now"])
     running = case.phase == "inferring" and case.inference is None
-    if now - case.waiting_since > (INFERENCE_PATIENCE if running else SESSION_PATIENCE):
+    patience = INFERENCE_PATIENCE if running else SESSION_PATIENCE
+    if case.phase == "arranging" and _has_some(case):
+        patience = STALLED_ARRANGING
+    if now - case.waiting_since > patience:
         return _begin(case, now)
     return case, []
 
@@ -133,8 +148,11 @@ def progressed(case: PatientCase, event: Event) -> Out:
         return case, []
     served = {k: case.served.get(k, 0) + event.body[k] for k in ("bytes", "seconds")}
     served["images"] = event.body["images"]
-    tries = 0 if served["images"] > case.served.get("images", 0) else case.tries
-    return replace(case, served=served, tries=tries, waiting_since=float(event.body["now"])), []
+    now = float(event.body["now"])
+    case = replace(case, waiting_since=now)
+    if served["images"] > case.served.get("images", 0):
+        case = replace(case, tries=0, progress_at=now)
+    return replace(case, served=served), []
 
 
 def inferred(case: PatientCase, event: Event) -> Out:

@@ -12,8 +12,19 @@ from protocols.specialty import INSUFFICIENT, specialty
 MAX_SESSIONS = 6
 """Blind inference is tried this often with one model before the patient turns to the next."""
 
+STALL_PATIENCE = 7200.0
+"""Seconds without a new image after which a volume that had some leaves its model, and not after a few tries alone:
+it was paid for, and what is there of it would be lost."""
+
 LONGEST_BREATH = 20.0
 """Seconds, at most, between a session that failed and the next one: whoever fell has time to come back."""
+
+STALLED_BREATH = 600.0
+"""The same for a volume of which something is there: it waits out an outage with few sessions, as its model counts
+those that bring nothing too."""
+
+STALLED_ARRANGING = 1200.0
+"""Seconds that such a volume's model has to get a session ready. The wish for it is repeated all the while."""
 
 QUOTE_PATIENCE = 90.0
 """Seconds without any quote after which a case is given up; nothing was paid by then."""
@@ -43,7 +54,8 @@ class PatientCase:
     tries: sessions in a row that brought nothing. volume: {} for a picture, else plan, images, batches, side, sweeps
     ((task, axis, count) each), voxel_ml, and where its slices stand in the picture that the panel reads. served: what
     is there of it so far, images, bytes and seconds. findings: what its mask says; mask: the blob of its picture, which
-    doctors are shown when their round's votes are sealed, see `shown`.
+    doctors are shown when their round's votes are sealed, see `shown`. progress_at: when the chosen model last
+    brought a new image, 0 for not yet.
     """
 
     key: str
@@ -110,6 +122,7 @@ class PatientCase:
     findings: dict[str, Any] | None = None
     mask: bytes = b""
     shown: list[str] = field(default_factory=list)
+    progress_at: float = 0.0
 
     @property
     def quote(self) -> dict[str, Any]:

@@ -132,12 +132,12 @@ def test_what_was_served_outlives_a_session_that_breaks() -> None:
 
 @pytest.mark.parametrize("alive", [False, True])
 def test_sessions_that_bring_nothing_end(alive: bool) -> None:
-    """Signs of life are no progress."""
-    case = volume_case("inferring", tries=1, served={"images": 4})
+    """Signs of life are no progress. Where nothing is lost, a few tries are enough."""
+    case = volume_case("inferring", tries=1)
     for _ in range(MAX_SESSIONS):
         case = replace(case, phase="inferring")
         if alive:
-            case, _ = PATIENT.reduce(case, session_event("progressed", case, images=4, bytes=0, seconds=0.0))
+            case, _ = PATIENT.reduce(case, session_event("progressed", case, images=0, bytes=0, seconds=0.0))
         case, _ = PATIENT.reduce(case, session_event("infer_failed", case, reason="cut"))
     assert (case.phase, case.bad_models) == ("failed", [MODEL])
 
