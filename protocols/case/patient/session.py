@@ -132,6 +132,7 @@ def session_refused(case: PatientCase, event: Event) -> Out:
 
 
 def arrange_tick(case: PatientCase, event: Event) -> Out:
+    """Time passed: another session, when this one has not come about or has shown no sign of life for too long."""
     now = float(event.body["now"])
     running = case.phase == "inferring" and case.inference is None
     patience = INFERENCE_PATIENCE if running else SESSION_PATIENCE
