@@ -265,7 +265,8 @@ class ModelDuty(Duty[ModelCase]):
             and self._claim(body["case_id"], body["network"], case.patient)
         )
         released = purchase.state is PurchaseState.RELEASED
-        told = {"paid": paid, "released": released, "session": body["session"]}
+        reclaimable = not released and self.now_chain >= purchase.reclaimable_from
+        told = {"paid": paid, "released": released, "reclaimable": reclaimable, "session": body["session"]}
         return Event("purchase", told, f"{pending.effect.id}/done")
 
     def _claim(self, case_id: int, network: bytes, wallet: str) -> bool:

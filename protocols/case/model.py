@@ -19,7 +19,8 @@ from protocols.effects import Effect, Event, Machine, Step, stay
 MAX_SESSIONS = 6
 DEALER_PATIENCE = 30.0
 LOOK = "look"
-LOOK_SECONDS = 600.0
+LOOK_SECONDS = 1800.0
+"""Seconds without a session after which a paid case is looked up: a patient breathes at most 1200 between tries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +130,10 @@ def _checked(case: ModelCase, event: Event) -> Out:
 
 
 def _looked(case: ModelCase, event: Event) -> Out:
-    """Whether somebody who paid and has no session may still come: not when the money was taken back."""
+    """Whether somebody who paid and has no session may still come: not when the money was, or may be, taken back."""
     if event.body["session"] != LOOK:
         return case, []
-    if not event.body["paid"]:
+    if not event.body["paid"] or event.body["reclaimable"]:
         return replace(case, phase="lapsed"), []
     return (replace(case, phase="earned") if event.body["released"] else case), []
 
@@ -158,14 +159,14 @@ def _dealer_ready(case: ModelCase, event: Event) -> Out:
 def _dealer_refused(case: ModelCase, event: Event) -> Out:
     if event.body["from"] != case.dealer:
         return case, []
-    return _give_up(case, "the dealer refused the session")
+    return _give_up(case, "the dealer refused the session", float(event.body["now"]))
 
 
-def _give_up(case: ModelCase, why: str) -> Out:
+def _give_up(case: ModelCase, why: str, now: float) -> Out:
     reason = {"reason": why}
     number = 3 if case.phase == "hosting" else 2
     refuse = steps.say(case.key, "session", case.session, number, "refuse", case.patient, reason, mine=False)
-    return replace(case, phase="offered", trouble=why), [refuse]
+    return replace(case, phase="offered", trouble=why, since=now), [refuse]
 
 
 def _reserved(case: ModelCase, event: Event) -> Out:
@@ -202,7 +203,7 @@ def _hosted(case: ModelCase, event: Event) -> Out:
 def _host_failed(case: ModelCase, event: Event) -> Out:
     if event.body["session"] != case.session:
         return case, []
-    return _give_up(case, str(event.body["reason"]))
+    return _give_up(case, str(event.body["reason"]), float(event.body["now"]))
 
 
 def _signed(case: ModelCase, event: Event) -> Out:
@@ -231,10 +232,10 @@ def _tick(case: ModelCase, event: Event) -> Out:
     if case.phase == "offered" and now > float(case.quote["valid_until"]):
         if not case.paid:
             return replace(case, phase="lapsed"), []
-        if now - case.looked > LOOK_SECONDS:
+        if now - max(case.looked, case.since) > LOOK_SECONDS:
             return replace(case, looked=now), [_check(case, LOOK, f"{LOOK}/{int(now)}")]
     if case.phase == "arranging" and now - case.since > DEALER_PATIENCE:
-        return _give_up(case, "the dealer did not answer")
+        return _give_up(case, "the dealer did not answer", now)
     return case, []
 
 

@@ -57,6 +57,7 @@ def duty_of(kind: Any, address: str, cases: dict[str, Any], purchase: Purchase) 
         return purchase
 
     duty: Any = kind.__new__(kind)
+    duty.now_chain = int(NOW)
     duty.store, duty.address, duty.ask = Store(None), address, ask
     duty.core = SimpleNamespace(state=cases.get)
     models = SimpleNamespace(purchase_of=lambda case_id, network: (case_id, network))

@@ -409,7 +409,7 @@ def _answers(kind: str, session: str, late: float) -> Iterator[dict[str, Any]]:
         "attested": [{"signature": b"g" * 64, "thread": "d", "to": ME}],
         "quoted": [{"proposal": proposal(), "now": NOW}],
         "purchase": [
-            {"paid": paid, "released": paid and said == "look", "session": said}
+            {"paid": paid, "released": paid and said == "look", "reclaimable": False, "session": said}
             for paid in (True, False)
             for said in (session, "look")
         ],

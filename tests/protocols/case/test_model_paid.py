@@ -31,19 +31,28 @@ def test_a_paid_case_is_there_when_its_patient_comes_back_hours_later() -> None:
 
 
 @pytest.mark.parametrize(
-    ("paid", "released", "phase"),
-    [(True, False, "offered"), (False, False, "lapsed"), (True, True, "earned")],
+    ("paid", "released", "reclaimable", "phase"),
+    [
+        (True, False, False, "offered"),
+        (False, False, False, "lapsed"),
+        (True, True, False, "earned"),
+        (True, False, True, "lapsed"),
+    ],
 )
-def test_a_paid_case_ends_when_its_money_is_gone(paid: bool, released: bool, phase: str) -> None:
+def test_a_paid_case_ends_when_its_money_is_gone(
+    paid: bool, released: bool, reclaimable: bool, phase: str
+) -> None:
     """It is looked up now and then, so that no case of a patient who went away stays open for ever."""
-    case = model_case("offered", paid=True)
-    assert REDUCE(case, Event("tick", {"now": NOW + 3000}))[1] == []
+    case = model_case("hosting", volume=VOLUME, paid=True)
+    broken = {"session": case.session, "reason": "cut", "now": NOW}
+    case, _ = REDUCE(case, Event("host_failed", broken))
+    assert REDUCE(case, Event("tick", {"now": NOW + 1000}))[1] == []
     case, effects = REDUCE(case, Event("tick", {"now": NOW + 4000}))
     assert [(e.kind, e.body["session"]) for e in effects] == [("check_purchase", "look")]
-    assert REDUCE(case, Event("tick", {"now": NOW + 4100}))[1] == []
-    (again,) = REDUCE(case, Event("tick", {"now": NOW + 5000}))[1]
+    assert REDUCE(case, Event("tick", {"now": NOW + 5000}))[1] == []
+    (again,) = REDUCE(case, Event("tick", {"now": NOW + 6000}))[1]
     assert again.id != effects[0].id
-    told = {"session": "look", "paid": paid, "released": released}
+    told = {"session": "look", "paid": paid, "released": released, "reclaimable": reclaimable}
     assert REDUCE(case, Event("purchase", told))[0].phase == phase
     assert REDUCE(case, Event("purchase", told | {"session": case.session}))[0].phase == "offered"
     begun = replace(case, phase="checking")
