@@ -8,6 +8,9 @@ its channels, the node behind the client, AEA's threads, the clock, the disk und
 from __future__ import annotations
 
 import asyncio
+import atexit
+import os
+import shutil
 import tempfile
 from functools import lru_cache
 from pathlib import Path
@@ -53,7 +56,8 @@ FOREVER = 2**40
 FIELD = specialty("neuroradiology")
 ETHER = 10**18
 SPEED = Speed(1e-11, 1e-11, 1e-8, 1e-8, 1e-8)
-FOLDER = Path(tempfile.gettempdir()) / "crypdoc-sim"
+FOLDER = Path(tempfile.gettempdir()) / f"crypdoc-sim-{os.getpid()}"  # two runs at once stay apart
+atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
 
 
 # ---- parts

@@ -88,12 +88,15 @@ def ground(image: Image.Image) -> float:
 async def test_the_doctors_page_shows_the_scan(tmp_path: Path) -> None:
     """The scan is fetched with the key, developed on the canvas and painted: so scripts, CSP and key work."""
     served = await serve(doctor_app(FakeDesk(), clock=lambda: NOW))
+    middle = (0.3, 0.15, 0.65, 0.85)
     try:
-        shown = await picture(served.url, tmp_path, (1400, 860))
+        for _ in range(3):  # on a busy machine the picture is taken before the scan has come
+            shown = await picture(served.url, tmp_path, (1400, 860))
+            if brightness(shown, middle) > 30:
+                break
         locked = await picture(served.url.split("#")[0], tmp_path, (1400, 860))
     finally:
         await served.close()
-    middle = (0.3, 0.15, 0.65, 0.85)
     assert brightness(shown, middle) > 30
     assert brightness(locked, middle) < 5
     assert colours(shown, (0.78, 0.1, 1, 0.9)) > 20
