@@ -346,6 +346,7 @@ class _Session:
             "lung_ml": findings["lung_ml"],
             "infection_ml": findings["infection_ml"],
             "infection_percent_of_lung": findings["percent"],
+            "voxel_ml": facts["voxel_ml"],
             "severity": findings["severity"],
             "notes": findings["notes"],
         }
