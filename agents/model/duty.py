@@ -233,17 +233,7 @@ class ModelDuty(Duty[ModelCase]):
     def _costs(self, batch: int) -> dict[str, Any]:
         """What a session will take, told before it: bytes, rounds, seconds between two processes of one machine."""
         assert self._speed is not None
-        told = estimate(self.network.topology, batch, self._speed)
-        return {
-            "batch": batch,
-            "bytes": told.bill.total,
-            "bytes_ahead": told.bill.bytes_ahead,
-            "bytes_online": told.bill.bytes_online,
-            "rounds": told.bill.rounds,
-            "seconds_dealing": told.dealing,
-            "seconds_ahead": told.ahead,
-            "seconds_online": told.online,
-        }
+        return {"batch": batch, **estimate(self.network.topology, batch, self._speed).to_plain()}
 
     async def _sign(self, what: str, message: Quote | Receipt) -> bytes:
         book = self.setup.book

@@ -122,16 +122,7 @@ class SuiteDuty(ModelDuty):
             topology = self.suite.of(plan, place).network.topology
             told = estimate(topology, plan.batch, self._speed, known=True)
             batches = sweep.count / plan.batch
-            each = {
-                "bytes": told.bill.total,
-                "bytes_ahead": told.bill.bytes_ahead,
-                "bytes_online": told.bill.bytes_online,
-                "rounds": told.bill.rounds,
-                "seconds_dealing": told.dealing,
-                "seconds_ahead": told.ahead,
-                "seconds_online": told.online,
-            }
-            for name, value in each.items():
+            for name, value in told.to_plain().items():
                 sums[name] = sums.get(name, 0.0) + value * batches
         whole = ("bytes", "bytes_ahead", "bytes_online", "rounds")
         return {"batch": plan.batch, **{k: round(v) if k in whole else v for k, v in sums.items()}}

@@ -28,8 +28,8 @@ def write_report(result: Mapping[str, object], scan_png: bytes, folder: Path) ->
     body = json.dumps(result, indent=2, ensure_ascii=False, default=str) + "\n"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _replace(folder / "case.json", body)
-        return _replace(folder / "index.html", page)
+        replace_whole(folder / "case.json", body.encode("utf-8"))
+        return replace_whole(folder / "index.html", page.encode("utf-8"))
     except OSError as error:
         raise UserError(
             f"the report cannot be written to {folder} ({error.strerror})",
@@ -85,10 +85,9 @@ def _head(case: CaseResult, style: str) -> Html:
     )
 
 
-def _replace(path: Path, text: str) -> Path:
+def replace_whole(path: Path, content: bytes) -> Path:
     """Writes a file whole or not at all, for its owner alone."""
     part = path.with_name(f".{path.name}.part")
-    fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(fd, "w", encoding="utf-8") as file:
-        file.write(text)
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(content)
     return part.replace(path)

@@ -10,7 +10,6 @@ there by its hash. Both show the patient's body, so the files are readable by th
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from agents.report.report import replace_whole
 from agents.report.segmentation_montage import montage
 from agents.report.segmentation_page import render
 from agents.report.segmentation_planes import PLANES, Spacing, Study, count
@@ -50,11 +50,11 @@ def write_pages(
         folder.mkdir(parents=True, exist_ok=True)
         for plane, counted in zip(PLANES, counts, strict=True):
             sheet = montage(study, plane, counted)
-            made.append(_replace(folder / f"overlay-{plane.key}.png", _packed(sheet, "PNG")))
+            made.append(replace_whole(folder / f"overlay-{plane.key}.png", _packed(sheet, "PNG")))
             embedded.append(_packed(sheet, "JPEG"))
         sheets = [pack(study, plane) for plane in PLANES]
         page = render(result, study, counts, sheets, embedded)
-        made.append(_replace(folder / "index.html", page.encode("utf-8")))
+        made.append(replace_whole(folder / "index.html", page.encode("utf-8")))
     except OSError as error:
         raise UserError(
             f"the pages cannot be written to {folder} ({error.strerror})",
@@ -68,11 +68,3 @@ def _packed(image: Image.Image, form: str) -> bytes:
     options: dict[str, Any] = {"quality": 82, "optimize": True} if form == "JPEG" else {"compress_level": 3}
     image.save(packed, form, **options)
     return packed.getvalue()
-
-
-def _replace(path: Path, content: bytes) -> Path:
-    """Writes a file whole or not at all, for its owner alone."""
-    part = path.with_name(f".{path.name}.part")
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(content)
-    return part.replace(path)

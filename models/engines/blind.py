@@ -33,7 +33,7 @@ from protocols.blind.weights import MaskedWeights
 from protocols.codec import encode
 from protocols.errors import CrypDocError, UserError
 
-_ENVIRONMENT = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+ENVIRONMENT = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
 Ends = tuple[socket.socket, socket.socket]
@@ -157,11 +157,16 @@ class BlindEngine(Closing):
         self._model.close()
         self._dealer.close()
         for process in self._processes:
-            try:
-                process.wait(2)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            end(process)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Waits for a party whose sockets are closed; two seconds later it is killed."""
+    try:
+        process.wait(2)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _spawn(role: str, kernels: str, *ends: socket.socket) -> subprocess.Popen[bytes]:
@@ -171,5 +176,5 @@ def _spawn(role: str, kernels: str, *ends: socket.socket) -> subprocess.Popen[by
             [sys.executable, "-m", "models.engines.blind_party", role, kernels, *map(str, numbers)],
             pass_fds=numbers,
             stdin=subprocess.DEVNULL,
-            env=os.environ | _ENVIRONMENT,
+            env=os.environ | ENVIRONMENT,
         )

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.engines.base import Closing, Engine, Prediction, check_images
+from models.engines.blind import ENVIRONMENT, Ends, end
 from models.engines.blind_party import choose_kernels, spared
 from models.engines.link import Link, drive
 from models.engines.talking import carry, hold
@@ -38,9 +39,6 @@ from protocols.blind.weights import MaskedWeights
 from protocols.codec import encode
 from protocols.errors import CrypDocError, UserError
 
-_ENVIRONMENT = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-
-Ends = tuple[socket.socket, socket.socket]
 MOST_TAPE = 1 << 30  # bytes of a tape, which the model holds whole: larger batches are cut, down to one image
 
 
@@ -70,7 +68,7 @@ class DealerlessEngine(Closing):
                 [sys.executable, "-m", "models.engines.dealerless_party", kernels, str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
-                env=os.environ | _ENVIRONMENT,
+                env=os.environ | ENVIRONMENT,
             )
         theirs.close()
         self._link = Link(mine)
@@ -149,11 +147,7 @@ class DealerlessEngine(Closing):
     def close(self) -> None:
         """Ends the model's process; safe to repeat."""
         self._link.close()
-        try:
-            self._process.wait(2)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        end(self._process)
 
 
 def together(parts: list[Prediction]) -> Prediction:

@@ -58,6 +58,18 @@ class Estimate:
     online: float
     bill: Costs
 
+    def to_plain(self) -> dict[str, float]:
+        """What a quote tells of it: bytes and rounds are whole numbers, seconds are not."""
+        return {
+            "bytes": self.bill.total,
+            "bytes_ahead": self.bill.bytes_ahead,
+            "bytes_online": self.bill.bytes_online,
+            "rounds": self.bill.rounds,
+            "seconds_dealing": self.dealing,
+            "seconds_ahead": self.ahead,
+            "seconds_online": self.online,
+        }
+
 
 def _multiply_adds(term: Term, source: Shape, made: Shape) -> int:
     if isinstance(term, Dense):
